@@ -1,0 +1,1 @@
+"""A DICOM study in, DICOM objects out: no sockets, no database, no site configuration."""

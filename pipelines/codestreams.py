@@ -1,0 +1,67 @@
+"""What compressed pixel data says of itself. A decoder allocates what the codestream declares, whatever the DICOM
+header says, and some end the process on one that makes no sense: so it is read first, and an odd one is not decoded."""
+
+from __future__ import annotations
+
+_NOT_FRAMES = {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC: in the range of the start-of-frame markers, but none of them
+_JPEG_2000 = b"\xff\x4f\xff\x51"  # SOC, SIZ
+
+
+def fault(codestream: bytes, rows: int, columns: int) -> str | None:
+    """Why a codestream cannot hold one grey frame of `rows` x `columns` pixels; None if it says that it does.
+
+    JPEG (ITU-T T.81), JPEG-LS (T.87) and JPEG 2000 (T.800) say so in their headers; whatever is none of these is taken
+    for run lengths (PS3.5 annex G), whose packing makes at most 128 bytes of 2.
+    """
+    if codestream[:4] == _JPEG_2000:
+        found, odd = _jpeg_2000(codestream)
+    elif codestream[4:8] == b"jP  ":  # boxed in JP2, which DICOM does not allow but writers produce
+        found, odd = _jpeg_2000(codestream[max(0, codestream.find(_JPEG_2000)) :])
+    elif codestream[:2] == b"\xff\xd8":
+        found, odd = _jpeg(codestream)
+    else:
+        short = 64 * len(codestream) < rows * columns
+        return f"{len(codestream)} bytes cannot hold {rows} x {columns} pixels" if short else None
+    if odd or found is None:
+        return odd or "its compressed pixel data ends before it says its size"
+    if found != (rows, columns):
+        return f"its compressed pixel data is of {found[0]} x {found[1]} pixels, its header says {rows} x {columns}"
+    return None
+
+
+_Size = tuple[int, int]
+
+
+def _jpeg_2000(stream: bytes) -> tuple[_Size | None, str | None]:
+    """The image area and the tiles of the SIZ segment (T.800 A.5.1, B.2, B.3)."""
+    if len(stream) < 45 or stream[:4] != _JPEG_2000:
+        return None, None
+    right, bottom, left, top, tile_wide, tile_high, tiles_left, tiles_top = (
+        int.from_bytes(stream[at : at + 4], "big") for at in range(8, 40, 4)
+    )
+    components = int.from_bytes(stream[40:42], "big")
+    if not (tiles_left <= left < right and left < tiles_left + tile_wide
+            and tiles_top <= top < bottom and top < tiles_top + tile_high):  # fmt: skip
+        return None, "its JPEG 2000 tiles do not cover its image"
+    if stream[43:45] != b"\x01\x01" and components == 1:
+        return None, "its JPEG 2000 samples are spaced out"
+    return (bottom - top, right - left), _grey(components)
+
+
+def _jpeg(stream: bytes) -> tuple[_Size | None, str | None]:
+    """The frame header, found by walking the marker segments (T.81 B.2.2; JPEG-LS's SOF55, T.87 C.2.2)."""
+    at = 2
+    while at + 10 <= len(stream) and stream[at] == 0xFF:
+        marker = stream[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif (0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES) or marker == 0xF7:
+            size = int.from_bytes(stream[at + 5 : at + 7], "big"), int.from_bytes(stream[at + 7 : at + 9], "big")
+            return size, _grey(stream[at + 9])
+        else:
+            at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+    return None, None
+
+
+def _grey(components: int) -> str | None:
+    return None if components == 1 else f"its compressed pixel data has {components} components where grey has one"

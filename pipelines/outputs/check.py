@@ -1,0 +1,176 @@
+"""The gate before release: nothing leaves that is not of its patient and study, complete, in place, and ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
+
+from pipelines.base import InvalidOutput
+from pipelines.outputs import origin, placement
+from pipelines.outputs.completeness import missing
+from pipelines.outputs.identity import Maker, is_ours
+from pipelines.study import Instance, Study
+
+_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+
+
+def check(name: str, datasets: Sequence[Dataset], study: Study, maker: Maker) -> None:
+    """Refuse what must not leave. Raises InvalidOutput: one line with the output, the object, the attribute, the fault.
+
+    Every object has the patient and study of the study's instances, a UID of ours, one series; refers to nothing that
+    the study and our own results do not hold; lies on its source within 0.01 mm; has what its IOD needs; and can be
+    written.
+    """
+    facts = _Facts.of(name, study, maker)
+    seen: set[str] = set()
+    for number, dataset in enumerate(datasets, start=1):
+        for fault in _faults(name, dataset, study, maker, facts):
+            raise InvalidOutput(f"{name}, object {number} of {len(datasets)}: {fault}")
+        if dataset.SOPInstanceUID in seen:
+            raise InvalidOutput(f"{name}, object {number} of {len(datasets)}: SOPInstanceUID is used twice")
+        seen.add(dataset.SOPInstanceUID)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What an object is held against, gathered once for all objects of an output."""
+
+    held: Mapping[str, Instance]
+    known: Mapping[str, str]  # instances that may be referred to: SOP Instance UID -> SOP Class UID
+    ours: frozenset[str]  # SOP Instance UIDs of the same run's results
+    said: Mapping[str, set[str]]  # keyword -> what the study's instances say
+    frames: frozenset[str]  # Frame of Reference UIDs
+    numbers: frozenset[str]  # Series Numbers
+
+    @classmethod
+    def of(cls, name: str, study: Study, maker: Maker) -> _Facts:
+        held = {one.SOPInstanceUID: one for one in study.instances}
+        known = {uid: one.SOPClassUID for uid, one in held.items()}
+        known |= {one.SOPInstanceUID: one.SOPClassUID for one in study.replaces}
+        return cls(
+            held,
+            known,
+            frozenset(maker.uid(study, output) for output in ("segmentation", "report", "heatmap", name)),
+            {keyword: {_text(one.header, keyword) for one in study.instances} for keyword in origin.TYPE_2},
+            frozenset(str(one.get("FrameOfReferenceUID", "")) for one in study.instances),
+            frozenset(str(series.get("SeriesNumber", "")) for series in study.series),
+        )
+
+
+def _faults(name: str, dataset: Dataset, study: Study, maker: Maker, facts: _Facts) -> Iterator[str]:
+    """What is wrong with one object, the cheap looks first; each relies on those before it."""
+    if fault := missing(dataset):
+        yield fault
+    if dataset.StudyInstanceUID != study.StudyInstanceUID:
+        yield "StudyInstanceUID is not that of the study"
+    for keyword, values in facts.said.items():
+        if _text(dataset, keyword) not in values:
+            yield f"{keyword} is not that of the study's instances"
+    if dataset.SOPInstanceUID not in (maker.uid(study, name), maker.uid(study, name, int(dataset.InstanceNumber or 0))):
+        yield "SOPInstanceUID is not derived from the study, the model and the output"
+    if dataset.SeriesInstanceUID != maker.uid(study, name, "series"):
+        yield "SeriesInstanceUID is not derived from the study, the model and the output"
+    if not is_ours(dataset):
+        yield "ContributingEquipmentSequence does not name us as the processing equipment"
+    if not any(item.get("DeviceUID") == maker.device_uid for item in dataset.ContributingEquipmentSequence):
+        yield "ContributingEquipmentSequence lacks the Device UID of the model"
+    if str(dataset.SeriesNumber) in facts.numbers:
+        yield "SeriesNumber is that of a series of the study"
+    if dataset.get("FrameOfReferenceUID") and dataset.FrameOfReferenceUID not in facts.frames:
+        yield "FrameOfReferenceUID is not that of the source"
+    yield from _uid_faults(dataset)
+    yield from _reference_faults(dataset, facts.held, facts.known, facts.ours)
+    if fault := placement.misplaced(dataset, facts.held):
+        yield fault
+    if dataset.SOPClassUID == Comprehensive3DSRStorage:
+        yield from _report_faults(dataset, study)
+    yield from _byte_faults(dataset)
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    value = header.get(keyword)
+    return "" if value is None else str(value)
+
+
+def _uid_faults(dataset: Dataset) -> Iterator[str]:
+    for item in _datasets(dataset):
+        for element in item:
+            if element.VR == "UI" and element.value:
+                values = [element.value] if isinstance(element.value, str) else element.value
+                if any(len(uid) > 64 or not _UID.fullmatch(uid) for uid in values):
+                    yield f"{element.keyword} is not a valid UID"
+
+
+def _reference_faults(
+    dataset: Dataset, held: Mapping[str, Instance], known: Mapping[str, str], ours: frozenset[str]
+) -> Iterator[str]:
+    copied = ("ReferencedStudySequence", "ReferencedPatientSequence")  # the source's own, which are not for us to judge
+    for item in _datasets(dataset, leave_out=copied):
+        uid = item.get("ReferencedSOPInstanceUID")
+        if uid is None or uid in ours:
+            continue
+        if uid not in known:
+            yield "ReferencedSOPInstanceUID names an instance that the study does not hold"
+        elif item.get("ReferencedSOPClassUID") != known[uid]:
+            yield "ReferencedSOPClassUID is not the class of the instance that is referred to"
+        elif uid in held and item.get("ReferencedFrameNumber"):
+            numbers = item.ReferencedFrameNumber
+            numbers = [numbers] if isinstance(numbers, int) else numbers
+            if any(not 1 <= int(one) <= int(held[uid].get("NumberOfFrames", 1)) for one in numbers):
+                yield "ReferencedFrameNumber names a frame that the instance does not have"
+
+
+def _report_faults(dataset: Dataset, study: Study) -> Iterator[str]:
+    if dataset.VerificationFlag != "UNVERIFIED":
+        yield "VerificationFlag must say UNVERIFIED: nobody has verified it"
+    if any(one.output == "report" for one in study.replaces) and not dataset.get("PredecessorDocumentsSequence"):
+        yield "PredecessorDocumentsSequence lacks the earlier report that this one replaces"
+    tracked = []
+    for group in placement.content_items(dataset):
+        if group.ValueType != "CONTAINER" or group.ConceptNameCodeSequence[0].CodeValue != "125007":
+            continue
+        inside = list(placement.content_items(group))
+        if not any(item.ValueType == "SCOORD" for item in inside):
+            yield "a measurement group has no 2D region: viewers would show nothing"
+        tracked += [item.UID for item in inside if item.ValueType == "UIDREF"
+                    and item.ConceptNameCodeSequence[0].CodeValue == "112040"]  # fmt: skip
+    if len(set(tracked)) < len(tracked):
+        yield "two measurement groups have the same Tracking Unique Identifier"
+
+
+def _byte_faults(dataset: Dataset) -> Iterator[str]:
+    """Pixel data of the length that the header promises, and a header that is the same after writing and reading."""
+    if "PixelData" in dataset:
+        bits = (int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
+                * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated))  # fmt: skip
+        wanted = -(-bits // 8)
+        if len(dataset.PixelData) != wanted + wanted % 2:
+            yield f"PixelData has {len(dataset.PixelData)} bytes where the header promises {wanted + wanted % 2}"
+    bare = Dataset({tag: dataset.get_item(tag) for tag in dataset.keys() if tag != 0x7FE00010})  # noqa: SIM118
+    bare.file_meta = dataset.file_meta
+    written = BytesIO()
+    try:
+        pydicom.dcmwrite(written, bare, enforce_file_format=True)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError, NotImplementedError) as error:
+        yield f"it cannot be written ({type(error).__name__})"
+        return
+    written.seek(0)
+    read = pydicom.dcmread(written)
+    for keyword in ("SOPInstanceUID", "PatientName", "PatientID", "StudyInstanceUID"):
+        if _text(read, keyword) != _text(dataset, keyword):
+            yield f"{keyword} is not the same after writing and reading"
+
+
+def _datasets(dataset: Dataset, leave_out: Sequence[str] = ()) -> Iterator[Dataset]:
+    """`dataset` and every item of its sequences, however deep."""
+    yield dataset
+    for element in dataset:
+        if element.VR == "SQ" and element.keyword not in leave_out:
+            for item in element.value:
+                yield from _datasets(item, leave_out)

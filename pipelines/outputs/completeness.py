@@ -1,0 +1,85 @@
+"""Are the attributes there that an object's IOD asks for: Type 1 with a value, Type 2 at least empty (PS3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
+
+# Paths of keywords; each step before the last is a sequence, of which every item is looked into.
+_COMMON_1 = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
+_COMMON_2 = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber",
+             "ReferringPhysicianName", "StudyID", "SeriesNumber", "Manufacturer", "InstanceNumber")  # fmt: skip
+_PIXELS_1 = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
+             "HighBit", "PixelRepresentation", "PixelData", "ImageType")  # fmt: skip
+_CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+_SHARED, _FRAMES, _SEGMENTS = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SegmentSequence"
+
+_TYPE_1: dict[str, tuple[str, ...]] = {
+    SegmentationStorage: (
+        *_PIXELS_1, "FrameOfReferenceUID", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions",
+        "NumberOfFrames", "ContentLabel", "ContentDate", "ContentTime", "SegmentationType", "LossyImageCompression",
+        "DimensionOrganizationSequence/DimensionOrganizationUID", "DimensionIndexSequence/DimensionIndexPointer",
+        f"{_SEGMENTS}/SegmentNumber", f"{_SEGMENTS}/SegmentLabel", f"{_SEGMENTS}/SegmentAlgorithmType",
+        f"{_SEGMENTS}/SegmentAlgorithmName", f"{_SEGMENTS}/TrackingID", f"{_SEGMENTS}/TrackingUID",
+        *(f"{_SEGMENTS}/{name}/{part}" for name in ("SegmentedPropertyCategoryCodeSequence",
+                                                    "SegmentedPropertyTypeCodeSequence") for part in _CODE),
+        f"{_SHARED}/PixelMeasuresSequence/PixelSpacing", f"{_SHARED}/PixelMeasuresSequence/SliceThickness",
+        f"{_SHARED}/PlaneOrientationSequence/ImageOrientationPatient",
+        f"{_FRAMES}/FrameContentSequence/DimensionIndexValues",
+        f"{_FRAMES}/PlanePositionSequence/ImagePositionPatient",
+        f"{_FRAMES}/SegmentIdentificationSequence/ReferencedSegmentNumber",
+        f"{_FRAMES}/DerivationImageSequence/SourceImageSequence/ReferencedSOPInstanceUID",
+        "ReferencedSeriesSequence/ReferencedInstanceSequence/ReferencedSOPInstanceUID",
+    ),
+    Comprehensive3DSRStorage: (
+        "InstanceNumber", "CompletionFlag", "VerificationFlag", "ContentDate", "ContentTime", "ValueType",
+        "ContinuityOfContent", "ContentTemplateSequence/TemplateIdentifier", "ContentSequence/RelationshipType",
+        *(f"ConceptNameCodeSequence/{part}" for part in _CODE),
+        "CurrentRequestedProcedureEvidenceSequence/ReferencedSeriesSequence/ReferencedSOPSequence/ReferencedSOPInstanceUID",
+    ),
+    SecondaryCaptureImageStorage: (
+        *_PIXELS_1, "ConversionType", "PlanarConfiguration", "BurnedInAnnotation", "PixelSpacing",
+        "ImagePositionPatient", "ImageOrientationPatient", "LossyImageCompression",
+        "SourceImageSequence/ReferencedSOPInstanceUID",
+    ),
+}  # fmt: skip
+_TYPE_2: dict[str, tuple[str, ...]] = {
+    SegmentationStorage: ("ContentDescription", "ContentCreatorName"),
+    Comprehensive3DSRStorage: ("PerformedProcedureCodeSequence", "ReferencedPerformedProcedureStepSequence"),
+    SecondaryCaptureImageStorage: ("PatientOrientation",),
+}
+
+
+def missing(dataset: Dataset) -> str | None:
+    """The first attribute that is missing or wrongly empty, as a text; None when all are there."""
+    of_class = str(dataset.get("SOPClassUID", ""))
+    for path in (*_COMMON_1, *_TYPE_1.get(of_class, ())):
+        if any(parent is None or _empty(parent, path.rpartition("/")[2]) for parent in _parents(dataset, path)):
+            return f"{path} (Type 1) is missing or empty"
+    for path in (*_COMMON_2, *_TYPE_2.get(of_class, ())):
+        if path not in dataset:
+            return f"{path} (Type 2) is missing"
+    return None
+
+
+def _parents(dataset: Dataset, path: str) -> Iterator[Dataset | None]:
+    """Every item that should hold the last keyword of `path`; None where a sequence on the way is missing or empty."""
+    first, _, rest = path.partition("/")
+    if not rest:
+        yield dataset
+        return
+    items = dataset.get(first)
+    if not items:
+        yield None
+        return
+    for item in items:
+        yield from _parents(item, rest)
+
+
+def _empty(parent: Dataset, keyword: str) -> bool:
+    if keyword not in parent:
+        return True
+    value = parent[keyword].value
+    return value is None or value == "" or value == b""

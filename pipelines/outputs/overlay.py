@@ -1,0 +1,141 @@
+"""Pixels of a heatmap slice: windowed grey, colour laid over it by value, captions and the colour scale burned in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pipelines.outputs.colours import heat_colours
+
+SMALLEST = 480  # pixels on the shorter side, below which captions would not be legible
+FREE_ROWS = 40  # rows at the top left alone: viewers draw their own overlays there
+_STRONGEST = 0.55  # alpha at the highest value: the image must stay readable below
+_LEVELS = 256
+
+
+def magnification(rows: int, columns: int) -> int:
+    """The integer factor at which a source matrix is drawn, 1 for matrices that are large enough."""
+    return max(1, -(-SMALLEST // min(rows, columns)))
+
+
+def window(values: np.ndarray, centre: float, width: float) -> np.ndarray:
+    """Values to uint8 by a linear window (PS3.3 C.11.2.1.2.1)."""
+    shown = (np.asarray(values, dtype=np.float32) - np.float32(centre - 0.5)) * np.float32(1 / max(width - 1, 1)) + 0.5
+    return (np.clip(shown, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def levels(value: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values to 0 (below `low`: nothing is drawn) and 1..255 between `low` and `high`."""
+    scaled = (np.asarray(value, dtype=np.float32) - np.float32(low)) * np.float32((_LEVELS - 2) / (high - low))
+    return np.where(scaled < 0, 0, np.clip(scaled + 0.5, 0, _LEVELS - 2) + 1).astype(np.uint8)
+
+
+def caption_font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, `size` pixels high. Raises ValueError where Pillow lacks FreeType."""
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise ValueError("Pillow was built without FreeType: install a Pillow wheel that has it")
+    return font
+
+
+def _length(font: ImageFont.FreeTypeFont, text: str) -> float:
+    return sum(font.getlength(part) for part in text.split("–")) + text.count("–") * font.size * 0.6
+
+
+def _write(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, font: ImageFont.FreeTypeFont) -> None:
+    """White text; the dash, which Pillow's own font lacks, is drawn as a line."""
+    x, y = at
+    for index, part in enumerate(text.split("–")):
+        if index:
+            draw.line((x + font.size * 0.05, y + font.size * 0.62, x + font.size * 0.5, y + font.size * 0.62),
+                      fill=(255, 255, 255, 255), width=max(1, round(font.size / 12)))  # fmt: skip
+            x += font.size * 0.6
+        draw.text((x, y), part, font=font, fill=(255, 255, 255, 255))
+        x += font.getlength(part)
+
+
+class Blend:
+    """Lays colours over grey with an alpha that grows with the level: one table look-up for each pixel and channel."""
+
+    def __init__(self) -> None:
+        colours = heat_colours(_LEVELS).astype(np.float32)
+        alpha = np.linspace(0.18, _STRONGEST, _LEVELS, dtype=np.float32)
+        alpha[0] = 0
+        grey = np.arange(256, dtype=np.float32)
+        mixed = grey[None, :, None] * (1 - alpha)[:, None, None] + (colours * alpha[:, None])[:, None, :]
+        self._table = np.round(mixed).astype(np.uint8).reshape(_LEVELS * 256, 3)
+
+    def __call__(self, grey: np.ndarray, level: np.ndarray) -> np.ndarray:
+        """uint8 (rows, columns) twice to RGB uint8 (rows, columns, 3)."""
+        return self._table[level.astype(np.uint16) * 256 + grey]
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What is burned into each slice: a warning above, lines below, a colour scale between two values at the right."""
+
+    warning: str
+    lines: Sequence[str]
+    scale_name: str
+    low: float
+    high: float
+
+
+class Stamp:
+    """Captions drawn once for a matrix size, and put on slice after slice; only the last line differs."""
+
+    def __init__(self, rows: int, columns: int, captions: Captions, longest_last_line: str) -> None:
+        self._rows, self._columns = rows, columns
+        size = max(11, round(min(rows, columns) / 44))
+        lines = [*captions.lines, longest_last_line]
+        while size > 7 and max(caption_font(size).getlength(line) for line in lines) > columns - 8:
+            size -= 1
+        self._font = caption_font(size)
+        self._step = size + 3
+        self._top_of_last = rows - self._step - 4
+        canvas = Image.new("RGBA", (columns, rows))
+        draw = ImageDraw.Draw(canvas)
+        self._draw_warning(draw, captions.warning)
+        top = rows - self._step * len(lines) - 4
+        draw.rectangle((0, top - 2, columns, rows), fill=(0, 0, 0, 170))
+        for index, line in enumerate(captions.lines):
+            draw.text((4, top + index * self._step), line, font=self._font, fill=(255, 255, 255, 255))
+        self._draw_scale(canvas, draw, captions)
+        stamp = np.asarray(canvas, dtype=np.float32)
+        self._drawn = np.flatnonzero(stamp[..., 3].any(axis=1))
+        self._alpha = stamp[self._drawn, :, 3:] / 255
+        self._colour = stamp[self._drawn, :, :3] * self._alpha
+
+    def _draw_warning(self, draw: ImageDraw.ImageDraw, warning: str) -> None:
+        size = max(13, round(min(self._rows, self._columns) / 32))
+        font = caption_font(size)
+        width, top = _length(font, warning), FREE_ROWS + 4
+        draw.rectangle((2, top - 2, width + 14, top + size + 5), fill=(120, 0, 0, 215))
+        _write(draw, (8, top), warning, font)
+
+    def _draw_scale(self, canvas: Image.Image, draw: ImageDraw.ImageDraw, captions: Captions) -> None:
+        height, wide = max(120, self._rows // 3), max(10, self._columns // 44)
+        right, top = self._columns - 6, (self._rows - height) // 2
+        labels = [f"{captions.high:.2f}", f"{(captions.high + captions.low) / 2:.2f}", f"{captions.low:.2f}"]
+        room = max(self._font.getlength(text) for text in [*labels, captions.scale_name]) + 8
+        name_top = top - self._step - 10
+        draw.rectangle((right - room - wide - 2, name_top - 3, self._columns, top + height + 6), fill=(0, 0, 0, 150))
+        draw.text((right - self._font.getlength(captions.scale_name) - 2, name_top), captions.scale_name,
+                  font=self._font, fill=(255, 255, 255, 255))  # fmt: skip
+        bar = heat_colours(height)[::-1, None, :].repeat(wide, axis=1)
+        canvas.paste(Image.fromarray(bar), (right - wide, top))
+        for index, text in enumerate(labels):
+            y = top + index * (height - 1) / 2
+            draw.line((right - wide - 4, y, right, y), fill=(255, 255, 255, 255))
+            draw.text((right - wide - 6 - self._font.getlength(text), y - self._step / 2), text, font=self._font,
+                      fill=(255, 255, 255, 255))  # fmt: skip
+
+    def put(self, rgb: np.ndarray, last_line: str) -> None:
+        """Burn the captions into `rgb` (rows, columns, 3), in place, with `last_line` as the last one."""
+        rgb[self._drawn] = (rgb[self._drawn] * (1 - self._alpha) + self._colour + 0.5).astype(np.uint8)
+        strip = Image.fromarray(rgb[self._top_of_last :])
+        ImageDraw.Draw(strip).text((4, 0), last_line, font=self._font, fill=(255, 255, 255))
+        rgb[self._top_of_last :] = np.asarray(strip)

@@ -1,0 +1,214 @@
+"""Study > Series > Instance, frozen and from headers only; pixels are read late, by pipelines.volume."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom import config
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
+               OverflowError, RecursionError, struct.error, zlib.error,
+               BytesLengthException, InvalidDicomError)  # fmt: skip
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_MOST_INFLATED = 2**30  # bytes of one deflated dataset
+
+# What a value should look like is checked where it is used: pydicom would quote values that it dislikes, and with them
+# patients' names, in warnings that end in the log.
+config.settings.reading_validation_mode = config.IGNORE
+
+
+class NotAStudy(Exception):
+    """The files are not one readable DICOM study; the text is one line: what, where, what to do."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One SOP instance: where its file lies, its header without pixel data, and its content's digest (hex SHA-256)."""
+
+    path: Path
+    header: Dataset
+    digest: str
+
+    def get(self, keyword: str, default: Any = None) -> Any:
+        """An attribute's value; `default` where it is absent or empty."""
+        value = self.header.get(keyword)
+        return default if value is None or value == "" else value
+
+    @property
+    def SOPClassUID(self) -> str:
+        """SOP Class UID, from the dataset or else the file meta information."""
+        return str(self.get("SOPClassUID") or self.header.file_meta.get("MediaStorageSOPClassUID", ""))
+
+    @property
+    def SOPInstanceUID(self) -> str:
+        """SOP Instance UID."""
+        return str(self.get("SOPInstanceUID", ""))
+
+
+@dataclass(frozen=True)
+class Series:
+    """The instances of one series, in the order in which they were given; never empty."""
+
+    SeriesInstanceUID: str
+    instances: tuple[Instance, ...]
+
+    def get(self, keyword: str, default: Any = None) -> Any:
+        """The first instance's value of an attribute."""
+        return self.instances[0].get(keyword, default)
+
+    def values(self, keyword: str) -> set[str]:
+        """Every distinct value that the instances give to an attribute, as text; empty ones left out."""
+        return {str(value) for one in self.instances if (value := one.get(keyword)) is not None}
+
+    @cached_property
+    def digest(self) -> str:
+        """One digest for the series' instances, whatever their order (hex SHA-256)."""
+        return hashlib.sha256("\n".join(sorted(one.digest for one in self.instances)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A result object of an earlier revision that the new result replaces."""
+
+    output: str
+    SOPClassUID: str
+    SOPInstanceUID: str
+    SeriesInstanceUID: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """One revision of one study. `replaces`: the result objects of the pipeline's last run on an earlier revision."""
+
+    StudyInstanceUID: str
+    series: tuple[Series, ...]
+    revision: int = 1
+    replaces: tuple[Replaced, ...] = ()
+    skipped_files: int = 0  # files of a folder that are not DICOM
+
+    @cached_property
+    def digest(self) -> str:
+        """One digest for all instances of the revision, whatever their order (hex SHA-256)."""
+        return hashlib.sha256("\n".join(sorted(one.digest for one in self.instances)).encode()).hexdigest()
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """Every instance, series by series."""
+        return tuple(one for series in self.series for one in series.instances)
+
+    @classmethod
+    def from_files(
+        cls,
+        files: Mapping[Path, str] | Iterable[Path],
+        revision: int = 1,
+        replaces: tuple[Replaced, ...] = (),
+        skipped_files: int = 0,
+    ) -> Study:
+        """Read the headers of `files`: paths, or path -> digest of content where the caller knows it already.
+
+        Raises NotAStudy when there is none, one cannot be read, or they belong to several studies.
+        """
+        digests = dict(files) if isinstance(files, Mapping) else dict.fromkeys(files, "")
+        by_series: dict[str, list[Instance]] = {}
+        studies: dict[str, Path] = {}
+        for path, digest in digests.items():
+            header = _read_header(path)
+            studies.setdefault(str(header.get("StudyInstanceUID") or ""), path)
+            uid = str(header.get("SeriesInstanceUID", ""))
+            by_series.setdefault(uid, []).append(Instance(path, header, digest or _digest(path)))
+        if not studies:
+            raise NotAStudy("no DICOM file found: give a folder that holds one study")
+        if len(studies) > 1 and "" in studies:
+            raise NotAStudy(f"{studies['']}: it has no StudyInstanceUID, which others have: take it out")
+        if len(studies) > 1:
+            raise NotAStudy(f"{len(studies)} studies found where one is wanted (StudyInstanceUIDs "
+                            f"{', '.join(sorted(studies)[:3])}, ...): give the folder of one study")  # fmt: skip
+        series = tuple(Series(uid, tuple(found)) for uid, found in by_series.items())
+        return cls(next(iter(studies)), series, revision, replaces, skipped_files)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Study:
+        """Read the one study under `folder` (searched deeply); files that are not DICOM are skipped and counted."""
+        if not folder.is_dir():
+            raise NotAStudy(f"{folder}: no such folder")
+        found, skipped = [], 0
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            if path.name != "DICOMDIR" and is_dicom(path):
+                found.append(path)
+            else:
+                skipped += 1
+        return cls.from_files(found, skipped_files=skipped)
+
+
+def is_dicom(path: Path) -> bool:
+    """True for a file with the DICOM preamble, or, without one, a readable header with a SOPInstanceUID (PS3.10)."""
+    with path.open("rb") as file:
+        start = file.read(132)
+    if start[128:132] == b"DICM":
+        return True
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
+        return bool(header.get("SOPInstanceUID"))
+    except _UNREADABLE:
+        return False
+
+
+def _read_header(path: Path) -> Dataset:
+    try:
+        if not _inflates_within_bounds(path):
+            raise NotAStudy(f"{path}: it is deflated, and holds more than {_MOST_INFLATED // 2**20} MB: not read")
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        _drop_unreadable(header)
+    except _UNREADABLE as error:
+        # the cause stays out of the text: pydicom quotes the bytes that it cannot read, and they may name the patient
+        raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
+    return header
+
+
+def _inflates_within_bounds(path: Path) -> bool:
+    """False for a deflated dataset (PS3.5 A.5) that grows beyond bounds; pydicom inflates all of it at once."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+        if _DEFLATED not in start:
+            return True
+        # the dataset follows the file meta information, whose first element counts the bytes after itself (PS3.10 7.1)
+        file.seek(144 + int.from_bytes(start[140:144], "little"))
+        inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        waiting = file.read(2**16)
+        while waiting and not inflate.eof and total <= _MOST_INFLATED:
+            total += len(inflate.decompress(waiting, 2**20))
+            waiting = inflate.unconsumed_tail or file.read(2**16)
+    return total <= _MOST_INFLATED
+
+
+def _drop_unreadable(dataset: Dataset) -> None:
+    """Take out attributes whose value cannot be read: pydicom converts late, and would raise where one is first used.
+
+    Private attributes are left as they are; nothing here reads them.
+    """
+    for tag in list(dataset.keys()):
+        if tag.is_private:
+            continue
+        try:
+            element = dataset[tag]
+        except _UNREADABLE:
+            del dataset[tag]
+            continue
+        if element.VR == "SQ":
+            for item in element.value:
+                _drop_unreadable(item)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,84 @@
+"""Series -> Volume: voxels sorted in space, rescaled, with an affine in LPS millimetres, a canonical view and the way
+back. The only place where geometry is converted; what grid.py refuses has no volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pipelines import pixels
+from pipelines.base import Unsuitable
+from pipelines.frames import Frame
+from pipelines.grid import OBLIQUE, Grid, View, axis_lengths
+from pipelines.study import Instance, Series
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """`voxels` int16 or float32 (frames, rows, columns), frames in ascending order along the slice normal; `affine`
+    (4, 4) float64 takes (frame, row, column) indices to LPS mm; `instances` and `frame_numbers` (from 1): where each
+    frame stands in the source; `spacing` mm between frames, rows and columns."""
+
+    voxels: np.ndarray
+    affine: np.ndarray
+    instances: tuple[Instance, ...]
+    frame_numbers: tuple[int, ...]
+    spacing: tuple[float, float, float]
+
+    @classmethod
+    def from_series(cls, series: Series) -> Volume:
+        """Read the pixels of a series. Raises Unsuitable, with the place, for gaps, duplicates, mixed or tilted
+        geometry, and pixel data that cannot be decoded or is shorter than its header says."""
+        return cls.from_grid(Grid.from_series(series))
+
+    @classmethod
+    def from_grid(cls, grid: Grid) -> Volume:
+        """Read the pixels of a grid's frames, each where it belongs."""
+        kind = pixels.kind_of(grid.frames)
+        voxels = np.empty(0, kind)
+        by_instance: dict[int, list[tuple[int, Frame]]] = {}
+        for index, frame in enumerate(grid.frames):
+            by_instance.setdefault(id(frame.instance), []).append((index, frame))
+        for places in by_instance.values():
+            places.sort(key=lambda place: place[1].number)
+            stored = pixels.stored_frames(places[0][1].instance, [frame.number for _, frame in places])
+            for (index, frame), array in zip(places, stored, strict=True):
+                if array.shape != grid.shape[1:]:
+                    raise Unsuitable(f"the pixel data decodes to {array.shape}, its header says {grid.shape[1:]}")
+                if not voxels.size:  # memory is taken when the first frame has proved to be as large as its header says
+                    voxels = np.empty(grid.shape, kind)
+                voxels[index] = pixels.values(array, frame, kind)
+        return cls(voxels, grid.affine, tuple(frame.instance for frame in grid.frames),
+                   tuple(frame.number for frame in grid.frames), grid.spacing)  # fmt: skip
+
+    @cached_property
+    def view(self) -> View:
+        """The turn to the canonical axes (Head, Posterior, Left). Raises Unsuitable beyond 30 degrees of tilt."""
+        view = View.of(self.affine)
+        if view.oblique > OBLIQUE:
+            raise Unsuitable(f"oblique: its axes differ by {view.oblique:.0f} degrees from the patient's, "
+                             f"at most {OBLIQUE:.0f} are taken")  # fmt: skip
+        return view
+
+    def canonical(self, array: np.ndarray | None = None) -> np.ndarray:
+        """`array` (its last three axes on the source grid; the voxels by default) with axis 0 toward the Head, 1 toward
+        Posterior, 2 toward the patient's Left. Axes are permuted and reversed, never resampled. Raises Unsuitable."""
+        return self.view.apply(self.voxels if array is None else array)
+
+    def from_canonical(self, array: np.ndarray) -> np.ndarray:
+        """The inverse of `canonical`, for arrays of any number of leading axes: back on the source grid."""
+        return self.view.undo(array)
+
+    @property
+    def canonical_spacing(self) -> tuple[float, float, float]:
+        """Millimetres between neighbours along the canonical axes."""
+        lengths = axis_lengths(self.affine)
+        order = self.view.order
+        return lengths[order[0]], lengths[order[1]], lengths[order[2]]
+
+    @property
+    def voxel_ml(self) -> float:
+        """The volume of one voxel in millilitres."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
