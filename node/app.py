@@ -1,0 +1,101 @@
+"""The composition root: builds one loop of the node in this process and runs it (`python -m node.app LOOP FILE`).
+
+`overread serve` starts one such process for each loop (node.supervisor). A loop says on standard output, as one JSON
+line, when it is ready; it ends on SIGTERM, and with the process that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from node import config as configuration
+from node import logs, processes
+from node.config import Config
+from node.errors import ConfigError, OverreadError
+from node.queries import Queries
+from node.routes import Routes
+from node.spool import Spool
+from node.store import Store
+from pipelines import registry
+
+LOOPS = ("receive", "close", "work", "send")
+CANNOT_START = 4  # exit code: trying again cannot help
+
+
+def _say_ready(**facts: Any) -> None:
+    print(json.dumps({"ready": True, **facts}), flush=True)
+
+
+def _receive(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
+    from node import receive  # each loop imports only what it needs: the listener never sees torch
+
+    receive.serve(config, store, spool, stop, ready=lambda port: _say_ready(port=port))
+
+
+def _close(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
+    from node import close
+
+    routes = Routes(config, registry.names())
+    _say_ready()
+    close.serve(store, Queries(store.engine), spool, routes, stop)
+
+
+def _work(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
+    from node.runners.local import Local
+    from node.work import Work
+
+    runner = Local(config, tuple(sorted({name for route in config.routes for name in route.pipelines})))
+    runner.start()
+    _say_ready(runner=runner.pid)
+    try:
+        Work(config, store, Queries(store.engine), spool, runner, _worker_name("work")).serve(stop)
+    finally:
+        runner.stop()
+
+
+def _send(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
+    from node import send
+
+    _say_ready()
+    send.serve(config, store, spool, stop, _worker_name("send"))
+
+
+_BUILD: dict[str, Callable[[Config, Store, Spool, threading.Event], None]] = {
+    "receive": _receive, "close": _close, "work": _work, "send": _send,
+}  # fmt: skip
+
+
+def _worker_name(loop: str) -> str:
+    # Stable across restarts on one machine, so that a restarted loop takes back at once what it held when it died.
+    return f"{socket.gethostname()}/{loop}"
+
+
+def main(loop: str, config_path: str) -> int:
+    """Run one loop until SIGTERM. Returns the exit code."""
+    processes.end_with_parent()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says when to end
+    try:
+        config = configuration.load(Path(config_path))
+        logs.set_up(config.node.log_level, config.node.log_json, loop)
+        _BUILD[loop](config, Store(config.node.database), Spool(config.node.spool), stop)
+    except (ConfigError, OverreadError, OSError) as error:
+        print(json.dumps({"ready": False, "reason": str(error)}), flush=True)
+        return CANNOT_START
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1], sys.argv[2])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a thread that hangs in a peer's silence must not hold up the end

@@ -1,0 +1,166 @@
+"""`overread check`: what the configuration amounts to, and whether everything it names is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import ModelError
+from models.shelf import Shelf, bundled
+from node import peers, schema
+from node.config import Config, without_password
+from node.errors import TryAgain
+from node.queries import open_queries
+from node.routes import Routes, header_values
+from pipelines import registry
+from pipelines.base import Unsuitable
+from pipelines.study import Study
+
+
+@dataclass(frozen=True)
+class Line:
+    """One finding. `ok` is None for plain information."""
+
+    area: str
+    subject: str
+    ok: bool | None
+    text: str
+
+
+def check(config: Config, echo: bool = True) -> Iterator[Line]:
+    """Yield what is found, area by area; nothing is changed."""
+    yield from _node(config)
+    yield from _database(config)
+    yield from _routes(config)
+    yield from _pipelines(config)
+    yield from _peers(config, echo)
+
+
+def explain_study(config: Config, folder: Path) -> Iterator[Line]:
+    """Why each route and pipeline would or would not take the study in `folder`. Raises NotAStudy."""
+    study = Study.from_folder(folder)
+    routes = Routes(config, registry.names())
+    headers = [header_values(series.instances[0].header, routes.keywords) for series in study.series]
+    instances = len(study.instances)
+    yield Line("study", study.StudyInstanceUID, None, f"{instances} instances in {len(study.series)} series, "
+               f"{study.skipped_files} other files")  # fmt: skip
+    senders = [peer.name for peer in config.peers if "store" in peer.may]
+    plan = routes.plan(headers, senders)
+    for answer in plan.answers:
+        yield Line("route", answer.route, answer.takes, answer.reason)
+    for name, named_by, to, priority in plan.jobs:
+        pipeline = registry.load(name, Shelf(bundled(), *config.work.models), "cpu")
+        try:
+            series = pipeline.select(study)
+        except Unsuitable as error:
+            yield Line("pipeline", name, False, error.reason)
+        else:
+            yield Line("pipeline", name, True, f"takes series {series.get('SeriesNumber', '?')} "
+                       f"({len(series.instances)} instances) for {', '.join(named_by)}; results go to "
+                       f"{', '.join(to) or 'nobody'}; priority {priority}")  # fmt: skip
+    if not plan.jobs:
+        yield Line("study", study.StudyInstanceUID, False, "no route takes it: it would be kept, and nothing would run")
+
+
+def _node(config: Config) -> Iterator[Line]:
+    node = config.node
+    yield Line(
+        "node", node.ae_title, None, f"listens on {node.host}:{node.port}, at most {node.max_associations} associations"
+    )
+    place = next(folder for folder in (node.spool, *node.spool.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    writable = os.access(place, os.W_OK)
+    room = f"{free / 2**30:.1f} GiB free; below {node.min_free_disk / 2**30:.1f} GiB instances are refused (0xA700)"
+    fault = "" if writable else "cannot be written; "
+    yield Line("disk", str(node.spool), writable and free > node.min_free_disk, fault + room)
+
+
+def _database(config: Config) -> Iterator[Line]:
+    url = without_password(config.node.database)
+    file = config.node.database.removeprefix("sqlite:///")
+    if config.node.database.startswith("sqlite:///") and not Path(file).exists():
+        yield Line("database", url, True, "does not exist yet; `overread serve` creates it")
+        return
+    try:
+        queries = open_queries(config.node.database)
+        version = queries.schema_version()
+        if version != "empty":
+            count, broken = queries.verify()
+            yield Line("audit", "chain", broken is None, broken or f"{count} events hold")
+    except (TryAgain, ModuleNotFoundError) as error:
+        yield Line("database", url, False, str(error))
+    else:
+        newest = schema.newest_version()
+        yield Line(
+            "database", url, True, f"schema {version}" + ("" if version == newest else f", becomes {newest} at start")
+        )
+
+
+def _routes(config: Config) -> Iterator[Line]:
+    Routes(config, registry.names())  # raises ConfigError for what cannot work
+    for route in config.routes:
+        wanted = ", ".join(f"{key} {_condition(value)}" for key, value in route.match.items()) or "every study"
+        quiet = config.node.quiet_time if route.quiet_time is None else route.quiet_time
+        wait = route.longest_wait or config.node.longest_wait
+        senders = ", ".join(route.from_peers) or "anyone admitted"
+        to = ", ".join(route.send_to) or "NOBODY: results stay here"
+        text = f"{wanted}; from {senders} -> {', '.join(route.pipelines)} -> {to}"
+        complete = f"complete after {quiet:g} s of quiet, {wait:g} s at most"
+        yield Line("route", route.name, bool(route.send_to) or None, f"{text}; {complete}")
+    if not config.routes:
+        yield Line("route", "none", False, "no [[route]]: studies would be kept, and nothing would run")
+
+
+def _pipelines(config: Config) -> Iterator[Line]:
+    shelf = Shelf(bundled(), *config.work.models)
+    for name in sorted({name for route in config.routes for name in route.pipelines}):
+        try:
+            pipeline = registry.load(name, shelf, config.work.device)
+            model = pipeline.model
+        except ModelError as error:
+            yield Line("pipeline", name, False, str(error))
+            continue
+        yield Line("pipeline", name, True, f"{pipeline.version}, takes {pipeline.accepts.words()}")
+        yield Line("model", model["name"], True, f"{model['version']}, weights verified, digest {model['digest'][:16]}")
+    yield from (Line("model", "shelf", False, problem) for problem in shelf.problems())
+    yield _device(config.work.device)
+
+
+def _device(wanted: str) -> Line:
+    from models.runtime import choose_runtime  # imports torch: only where the device is looked at
+
+    try:
+        found = choose_runtime(wanted)
+    except ModelError as error:
+        return Line("device", wanted, False, str(error))
+    precision = str(found.precision).removeprefix("torch.")
+    return Line("device", wanted, True, f"{found.device}, {precision}, {found.memory / 2**30:.1f} GiB for a job")
+
+
+def _peers(config: Config, echo: bool) -> Iterator[Line]:
+    destinations = {name for route in config.routes for name in route.send_to}
+    for peer in config.peers:
+        may = " and ".join(peer.may) or "nothing"
+        text = (
+            f"{peer.ae_title} at {peer.host}:{peer.port}; may {may} here from {', '.join(peer.addresses) or peer.host}"
+        )
+        if echo:
+            answer = peers.echo(config, peer)
+            said = (
+                f"C-ECHO answered in {answer.seconds * 1000:.0f} ms" if answer.ok else f"C-ECHO failed: {answer.reason}"
+            )
+            # A peer that only sends to us need not listen: its silence is worth knowing, and no fault.
+            fault = False if peer.name in destinations else None
+            yield Line("peer", peer.name, answer.ok or fault, f"{text}; {said}")
+        else:
+            yield Line("peer", peer.name, None, text)
+
+
+def _condition(value: object) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return f"= {' or '.join(map(str, value)) if isinstance(value, list) else value}"

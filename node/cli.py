@@ -1,0 +1,254 @@
+"""The command line: parses and prints, decides nothing. Exit codes: 0 done, 1 not done or not well, 2 wrong usage
+or configuration, 3 the study is unsuitable for the pipeline."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from node import __version__, screens
+from node import config as configuration
+from node.config import Config
+from node.errors import ConfigError, OverreadError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  help="Overread: the AI node of a PACS.")  # fmt: skip
+audit_app = typer.Typer(no_args_is_help=True, help="The audit log.", rich_markup_mode=None)
+app.add_typer(audit_app, name="audit")
+
+ConfigOption = Annotated[Path, typer.Option("-c", "--config", envvar="OVERREAD_CONFIG", help="The configuration file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_CONFIG = Path("overread.toml")
+
+
+def _queries(config: Config) -> Any:
+    from node.queries import open_queries
+
+    url = config.node.database
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        raise ConfigError("node.database", f"{url} does not exist yet; `overread serve` creates it")
+    return open_queries(url)
+
+
+def _study_uid(queries: Any, wanted: str) -> str:
+    found = queries.find_studies(wanted)
+    if wanted in found or len(found) == 1:
+        return wanted if wanted in found else found[0]
+    raise typer.BadParameter(f"{len(found) or 'no'} studies start with {wanted!r}; `overread status` lists them")
+
+
+@app.command()
+def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the node until Ctrl-C or SIGTERM."""
+    from node import logs, processes
+    from node.supervisor import Supervisor
+
+    if os.environ.get("OVERREAD_END_WITH_PARENT"):
+        processes.end_with_parent()
+    settings = configuration.load(config)
+    logs.set_up(settings.node.log_level, settings.node.log_json, "node")
+
+    def say(facts: Any) -> None:
+        screens.out.print(f"ready: {settings.node.ae_title} on {settings.node.host}:{facts['port']}")
+        sys.stdout.flush()
+
+    raise typer.Exit(Supervisor(settings, config, say).serve())
+
+
+@app.command()
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    study: Annotated[Path | None, typer.Option(help="A folder: why each route would or would not take it.")] = None,
+    echo: Annotated[bool, typer.Option(help="C-ECHO every peer.")] = True,
+    json: JsonOption = False,
+) -> None:
+    """Show the effective configuration and whether all it names is there."""
+    from node import check as checks
+
+    settings = configuration.load(config)
+    found = checks.explain_study(settings, study) if study else checks.check(settings, echo)
+    if json:
+        lines = list(found)
+        screens.as_json({"configuration": settings.as_toml_names(), "checks": [vars(line) for line in lines]})
+        good = all(line.ok is not False for line in lines)
+    else:
+        if not study:
+            screens.configuration(settings.as_toml_names())
+        good = screens.lines(found)
+    raise typer.Exit(0 if good else 1)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
+    force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Write a commented configuration to begin with."""
+    if path.exists() and not force:
+        raise ConfigError(str(path), "exists already; choose another name or give --force")
+    example = Path(__file__).with_name("example.toml").read_text(encoding="utf-8")
+    path.write_text(example, encoding="utf-8")
+    screens.out.print(f"wrote {path}; next: edit it, then `overread check -c {path}` and `overread serve -c {path}`")
+
+
+@app.command()
+def send(
+    folder: Annotated[Path, typer.Argument(help="A folder of DICOM files, searched deeply.")],
+    to: Annotated[str, typer.Option(help="The peer's name in the configuration.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """Send a folder of DICOM files to a peer."""
+    from node import peers
+    from pipelines.study import is_dicom
+
+    settings = configuration.load(config)
+    peer = settings.peer(to)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_dicom(path)]
+    if not files:
+        raise typer.BadParameter(f"no DICOM file under {folder}")
+    answers = list(peers.store(settings, peer, files))
+    refused = [answer for answer in answers if not answer.stored]
+    if json:
+        screens.as_json(
+            [{"file": str(a.path), "status": a.status, "stored": a.stored, "reason": a.reason} for a in answers]
+        )
+    else:
+        for answer in refused:
+            screens.err.print(f"{answer.path}: {answer.reason}", markup=False, soft_wrap=True)
+        screens.out.print(f"{len(answers) - len(refused)} of {len(files)} instances stored by {peer.name}")
+    raise typer.Exit(1 if refused or len(answers) < len(files) else 0)
+
+
+@app.command("try")
+def try_(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline's name, such as ct-lung.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that holds one study.")],
+    out: Annotated[Path, typer.Option(help="Where to write the results.")],
+    device: str = "auto",
+    models: Annotated[
+        list[Path] | None, typer.Option(help="A folder of model packages, beside the bundled ones.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run a pipeline on a folder of files: no network, no database."""
+    from node import trial
+
+    told = trial.run(pipeline, folder, out, device, tuple(models or ()))
+    if json:
+        screens.as_json(told)
+    else:
+        screens.trial(told)
+    raise typer.Exit({"done": 0, "unsuitable": 3}.get(told["outcome"], 1))
+
+
+@app.command()
+def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """What is received, running, waiting, failed."""
+    queries = _queries(configuration.load(config))
+    if json:
+        screens.as_json({"counts": queries.counts(), "failed": queries.failed(), "studies": queries.recent_studies()})
+    else:
+        screens.status(queries.counts(), queries.recent_studies())
+
+
+@app.command()
+def show(
+    study: Annotated[str, typer.Argument(help="A StudyInstanceUID, or how it starts.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """One study's results and its time line, from the log."""
+    queries = _queries(configuration.load(config))
+    uid = _study_uid(queries, study)
+    shown, events = queries.study(uid), queries.events(f"study/{uid}")
+    if json:
+        screens.as_json({"study": shown, "events": [vars(event) for event in events]})
+    else:
+        screens.study(shown, events)
+
+
+@app.command()
+def retry(
+    what: Annotated[
+        str, typer.Argument(help="job/ID or delivery/ID, as `overread status` and `show` print them, or `failed`.")
+    ],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Try a failed job or delivery again (`failed`: all of them)."""
+    from node import again
+
+    settings = configuration.load(config)
+    for done in again.retry(settings, _queries(settings), what):
+        screens.out.print(f"{done}: due again")
+
+
+@app.command()
+def demo(
+    study: Annotated[Path | None, typer.Option(help="Your own study's folder instead of a phantom.")] = None,
+    out: Annotated[Path, typer.Option(help="Where results and the contact sheet go.")] = Path("demo-out"),
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running for your own sender.")] = False,
+) -> None:
+    """A study travels: modality, node, pipeline, PACS; on this machine, over real DICOM."""
+    from node import demo as demonstration
+
+    raise typer.Exit(demonstration.run(study, out, keep))
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="The reference model to train: ct-lung.")],
+    out: Annotated[Path, typer.Option(help="The folder of the new model package.")],
+    seed: int = 1,
+    minutes: Annotated[float, typer.Option(help="At most this long.")] = 30.0,
+) -> None:
+    """Train a bundled reference model again, on phantoms made here."""
+    from models import training
+
+    card = training.train(model, out, seed, minutes, lambda line: screens.out.print(line, markup=False))
+    screens.out.print(f"wrote {out}: {card.name} {card.version}, digest {card.digest[:16]}")
+
+
+@audit_app.command("verify")
+def audit_verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Walk the whole hash chain; names the first event that does not hold."""
+    count, broken = _queries(configuration.load(config)).verify()
+    if json:
+        screens.as_json({"events": count, "broken": broken})
+    else:
+        screens.out.print(broken or f"{count} events hold", markup=False)
+    raise typer.Exit(1 if broken else 0)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        screens.out.print(f"overread {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    """Overread: the AI node of a PACS."""
+
+
+def main() -> None:
+    """The command `overread`: our own errors become one line and an exit code."""
+    from models.errors import ModelError
+    from pipelines.study import NotAStudy
+
+    try:
+        app()
+    except ConfigError as error:
+        screens.err.print(f"overread: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except (OverreadError, NotAStudy, ModelError) as error:
+        screens.err.print(f"overread: {error}", markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

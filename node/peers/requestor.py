@@ -1,0 +1,199 @@
+"""An association that we ask for: connect, negotiate, C-ECHO and C-STORE, release (PS3.8, 9.2 as requestor).
+
+Datasets go out as they lie in their files, without decoding. Like our acceptor it reads through
+node.pdu_guard and takes from pynetdicom the negotiation's PDUs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from pydicom.uid import UID
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ABORT,
+    A_ASSOCIATE,
+    A_RELEASE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import PresentationContext
+
+from node import dimse, pdu_guard
+from node.config import Node, Peer
+from node.errors import TryAgain
+from node.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.pdu_guard import BrokenPdu, PduReader, PeerGone, PeerSilent
+
+MOST_CONTEXTS = 128  # odd numbers up to 255 (PS3.8, 9.3.2.2)
+_LARGEST_PDU = 128 * 1024  # bytes that we send in one P-DATA however much the peer takes
+_SMALLEST_PDU = 1024
+
+Offer = tuple[str, str]
+"""(SOP class, transfer syntax)"""
+
+
+class Requestor:
+    """An open association with `peer`; use it in a `with`: released at its end, aborted on an error."""
+
+    def __init__(self, node: Node, peer: Peer, offers: Sequence[Offer]) -> None:
+        """Connect and negotiate. Raises TryAgain with one readable line when that does not come about."""
+        self._node = node
+        self._where = f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
+        self._message_id = 0
+        self._contexts: dict[Offer, int] = {}
+        self._largest = _LARGEST_PDU
+        try:
+            self._socket = socket.create_connection((peer.host, peer.port), timeout=node.acse_timeout)
+        except OSError as error:
+            raise TryAgain(f"{self._where} cannot be reached: {error.strerror or error}") from error
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._reader = PduReader(self._socket, node.max_pdu, node.idle_pdu_timeout)
+            self._send(_request(node, peer, offers))
+            self._settle(offers)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Requestor:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with contextlib.suppress(OSError, TryAgain):
+            if kind is None:
+                self._send(A_RELEASE_RQ(A_RELEASE()).encode())
+                self._read(self._node.acse_timeout)
+            else:
+                primitive = A_ABORT()
+                primitive.abort_source = 0
+                self._send(A_ABORT_RQ(primitive).encode())
+        self._socket.close()
+
+    def takes(self, offer: Offer) -> bool:
+        """Whether the peer accepted this presentation context."""
+        return offer in self._contexts
+
+    def echo(self, offer: Offer) -> int:
+        """The status of a C-ECHO. Raises TryAgain when no answer comes."""
+        self._send_command(self._contexts[offer], dimse.echo_request(self._next_id()))
+        return self._answer()[0]
+
+    def store(self, offer: Offer, sop_uid: str, path: Path, offset: int) -> tuple[int, str]:
+        """C-STORE the dataset that begins at `offset` of `path`: (status, the peer's comment). Raises TryAgain."""
+        context_id = self._contexts[offer]
+        self._send_command(context_id, dimse.store_request(self._next_id(), offer[0], sop_uid))
+        with open(path, "rb", buffering=0) as file:
+            left = os.fstat(file.fileno()).st_size - offset
+            file.seek(offset)
+            buffer = memoryview(bytearray(self._largest - 6))
+            while True:
+                got = file.readinto(buffer[: min(left, len(buffer))]) or 0
+                left -= got
+                last = left <= 0 or not got
+                header = dimse.p_data_header(context_id, dimse.LAST if last else 0, got)
+                self._send_two(header, buffer[:got])
+                if last:
+                    return self._answer()
+
+    def _next_id(self) -> int:
+        self._message_id = self._message_id % 0xFFFF + 1
+        return self._message_id
+
+    def _send_command(self, context_id: int, command: bytes) -> None:
+        self._send(dimse.p_data_header(context_id, dimse.COMMAND | dimse.LAST, len(command)) + command)
+
+    def _send_two(self, header: bytes, body: memoryview) -> None:
+        try:
+            self._socket.settimeout(self._node.network_timeout)
+            sent = self._socket.sendmsg([header, body])
+            if sent < len(header):
+                self._socket.sendall(header[sent:])
+                sent = len(header)
+            self._socket.sendall(body[sent - len(header) :])
+        except OSError as error:
+            raise TryAgain(f"{self._where} broke the connection ({error.strerror or error})") from error
+
+    def _send(self, encoded: bytes) -> None:
+        self._send_two(encoded, memoryview(b""))
+
+    def _read(self, wait: float) -> tuple[int, memoryview]:
+        try:
+            kind, body = self._reader.read(wait)
+        except (PeerSilent, PeerGone, BrokenPdu) as error:
+            raise TryAgain(f"{self._where}: {error}") from error
+        if kind == pdu_guard.ABORT:
+            raise TryAgain(f"{self._where} aborted the association")
+        return kind, body
+
+    def _answer(self) -> tuple[int, str]:
+        encoded = bytearray()
+        while True:
+            kind, body = self._read(self._node.dimse_timeout)
+            if kind != pdu_guard.P_DATA:
+                raise TryAgain(f"{self._where} ended the association in the middle")
+            try:
+                for fragment in dimse.fragments(body):
+                    encoded += fragment.data
+                    if len(encoded) > dimse.LONGEST_COMMAND:
+                        raise dimse.BadCommand("the answer is too long")
+                    if fragment.is_command and fragment.is_last:
+                        answer = dimse.read_command(bytes(encoded))
+                        if answer.status is None or answer.message_id != self._message_id:
+                            raise dimse.BadCommand("the answer has no status or belongs to another request")
+                        return answer.status, answer.comment
+            except dimse.BadCommand as error:
+                raise TryAgain(f"{self._where}: {error}") from error
+
+    def _settle(self, offers: Sequence[Offer]) -> None:
+        kind, body = self._read(self._node.acse_timeout)
+        if kind not in (pdu_guard.ASSOCIATE_RJ, pdu_guard.ASSOCIATE_AC):
+            raise TryAgain(f"{self._where} does not answer as a DICOM peer")
+        encoded = bytes((kind, 0)) + len(body).to_bytes(4, "big") + bytes(body)
+        answer = A_ASSOCIATE_RJ() if kind == pdu_guard.ASSOCIATE_RJ else A_ASSOCIATE_AC()
+        try:
+            answer.decode(encoded)
+            if isinstance(answer, A_ASSOCIATE_RJ):
+                raise TryAgain(f"{self._where} rejects the association: {answer.reason_str}")
+            primitive = answer.to_primitive()
+        except pdu_guard.MALFORMED as error:
+            raise TryAgain(f"{self._where} answers with a malformed PDU ({type(error).__name__})") from error
+        results = primitive.presentation_context_definition_results_list
+        if not results:
+            raise TryAgain(f"{self._where} answers with an A-ASSOCIATE-AC that names no presentation context")
+        for context in results:
+            index = (int(context.context_id or 0) - 1) // 2
+            if context.result == 0 and 0 <= index < len(offers):
+                self._contexts[offers[index]] = 2 * index + 1
+        for item in primitive.user_information:
+            if isinstance(item, MaximumLengthNotification) and item.maximum_length_received:
+                self._largest = max(_SMALLEST_PDU, min(_LARGEST_PDU, item.maximum_length_received))
+
+
+def _request(node: Node, peer: Peer, offers: Sequence[Offer]) -> bytes:
+    contexts = []
+    for index, (sop_class, transfer_syntax) in enumerate(offers[:MOST_CONTEXTS]):
+        context = PresentationContext()
+        context.context_id = 2 * index + 1
+        context.abstract_syntax = UID(sop_class)
+        context.transfer_syntax = [UID(transfer_syntax)]
+        contexts.append(context)
+    length = MaximumLengthNotification()
+    length.maximum_length_received = node.max_pdu
+    class_uid = ImplementationClassUIDNotification()
+    class_uid.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    name = ImplementationVersionNameNotification()
+    name.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    primitive = A_ASSOCIATE()
+    primitive.application_context_name = UID("1.2.840.10008.3.1.1.1")
+    primitive.calling_ae_title = node.ae_title
+    primitive.called_ae_title = peer.ae_title
+    primitive.presentation_context_definition_list = contexts
+    primitive.user_information = [length, class_uid, name]
+    return A_ASSOCIATE_RQ(primitive).encode()

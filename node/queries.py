@@ -1,0 +1,273 @@
+"""Every read of the database; nothing here changes a row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from node import audit, schema
+from node.errors import TryAgain
+from node.schema import (
+    answers,
+    associations,
+    deliveries,
+    features,
+    instances,
+    jobs,
+    output_instances,
+    outputs,
+    studies,
+)
+
+
+@dataclass(frozen=True)
+class OpenStudy:
+    """A study revision that is still being received."""
+
+    id: int
+    study_uid: str
+    revision: int
+    first_received_at: float
+    last_received_at: float
+    open_associations: int  # that sent instances of it and have not ended
+    last_association: str | None  # how the last one that ended did: released, aborted, lost
+
+
+@dataclass(frozen=True)
+class StoredInstance:
+    """A current instance of a study."""
+
+    series_uid: str
+    sop_uid: str
+    sop_class: str
+    modality: str
+    path: str
+    digest: str
+    patient_digest: str
+    peer: str
+
+
+class Queries:
+    """The read side of the database at `url`; safe to share between threads."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        try:
+            with self.engine.connect().execution_options(reading=True) as connection:
+                yield connection
+        except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+            raise TryAgain("the database does not answer") from error
+
+    # -- close ---------------------------------------------------------------------------------------------
+
+    def open_studies(self) -> list[OpenStudy]:
+        """Studies in state receiving, oldest first, with the associations that concern them."""
+        with self._read() as connection:
+            rows = connection.execute(
+                sa.select(studies).where(studies.c.state == "receiving").order_by(studies.c.first_received_at)
+            ).all()
+            found = []
+            for row in rows:
+                sent = connection.execute(
+                    sa.select(associations.c.id, associations.c.ended, associations.c.ended_at)
+                    .where(associations.c.id.in_(
+                        sa.select(instances.c.association_id).where(instances.c.study_id == row.id).distinct()))
+                    .order_by(associations.c.ended_at)
+                ).all()  # fmt: skip
+                ended = [a.ended for a in sent if a.ended is not None]
+                found.append(
+                    OpenStudy(row.id, row.study_uid, row.revision, row.first_received_at, row.last_received_at,
+                              sum(a.ended is None for a in sent), ended[-1] if ended else None)
+                )  # fmt: skip
+        return found
+
+    def stored_instances(self, study_id: int) -> list[StoredInstance]:
+        """The current instances of a study, without our own results, in order of arrival."""
+        with self._read() as connection:
+            rows = connection.execute(
+                sa.select(instances)
+                .where(instances.c.study_id == study_id, instances.c.current == 1, instances.c.ours == 0)
+                .order_by(instances.c.id)
+            ).all()
+        return [
+            StoredInstance(r.series_uid, r.sop_uid, r.sop_class, r.modality, r.path, r.digest, r.patient_digest, r.peer)
+            for r in rows
+        ]
+
+    # -- work ----------------------------------------------------------------------------------------------
+
+    def current_revision(self, study_id: int) -> int:
+        """The study's newest revision: a job of an older one need not run."""
+        with self._read() as connection:
+            return int(connection.execute(sa.select(studies.c.revision).where(studies.c.id == study_id)).scalar_one())
+
+    def former_result(self, study_id: int, pipeline: str, before: int) -> dict[str, Any] | None:
+        """The newest done job of a pipeline on an earlier revision than `before`: what a new result replaces.
+
+        Keys: revision, series_uid, input_digest, model (mapping), outputs: [{name, sop_class, sop_uids}].
+        """
+        with self._read() as connection:
+            job = connection.execute(
+                sa.select(jobs)
+                .where(jobs.c.study_id == study_id, jobs.c.pipeline == pipeline, jobs.c.state == "done",
+                       jobs.c.revision < before)
+                .order_by(jobs.c.revision.desc()).limit(1)
+            ).first()  # fmt: skip
+            if job is None:
+                return None
+            made = []
+            for output in connection.execute(sa.select(outputs).where(outputs.c.job_id == job.id)):
+                uids = connection.execute(
+                    sa.select(output_instances.c.sop_uid)
+                    .where(output_instances.c.output_id == output.id).order_by(output_instances.c.id)
+                ).scalars().all()  # fmt: skip
+                made.append({"name": output.name, "sop_class": output.sop_class, "series_uid": output.series_uid,
+                             "sop_uids": list(uids)})  # fmt: skip
+        return {"revision": job.revision, "series_uid": job.series_uid, "input_digest": job.input_digest,
+                "model": json.loads(job.model or "{}"), "outputs": made}  # fmt: skip
+
+    # -- people --------------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many studies, jobs and deliveries stand in each state."""
+        with self._read() as connection:
+            return {
+                noun: {
+                    state: count
+                    for state, count in connection.execute(
+                        sa.select(table.c.state, sa.func.count()).group_by(table.c.state).order_by(table.c.state)
+                    )
+                }
+                for noun, table in (("studies", studies), ("jobs", jobs), ("deliveries", deliveries))
+            }
+
+    def recent_studies(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The newest studies with their jobs and deliveries, for `overread status`."""
+        with self._read() as connection:
+            uids = (
+                connection.execute(
+                    sa.select(studies.c.study_uid).order_by(studies.c.last_received_at.desc()).limit(limit)
+                )
+                .scalars()
+                .all()
+            )
+        return [found for uid in uids if (found := self.study(uid)) is not None]
+
+    def study(self, study_uid: str) -> dict[str, Any] | None:
+        """One study as plain data: its row, instance counts, jobs, outputs and deliveries; None when unknown."""
+        with self._read() as connection:
+            row = connection.execute(sa.select(studies).where(studies.c.study_uid == study_uid)).first()
+            if row is None:
+                return None
+            shown: dict[str, Any] = dict(row._mapping)
+            shown["instances"] = connection.execute(
+                sa.select(sa.func.count()).where(instances.c.study_id == row.id, instances.c.current == 1)
+            ).scalar_one()
+            shown["jobs"] = [
+                self._job(connection, job)
+                for job in connection.execute(
+                    sa.select(jobs).where(jobs.c.study_id == row.id).order_by(jobs.c.id)
+                ).all()
+            ]
+        return shown
+
+    @staticmethod
+    def _job(connection: sa.Connection, job: sa.Row[Any]) -> dict[str, Any]:
+        shown: dict[str, Any] = dict(job._mapping)
+        for key in ("routes", "peers", "model", "timings"):
+            shown[key] = json.loads(shown[key]) if shown[key] else None
+        shown["features"] = {
+            f.name: f.number if f.text is None else f.text
+            for f in connection.execute(
+                sa.select(features).where(features.c.job_id == job.id).order_by(features.c.name)
+            )
+        }
+        shown["outputs"] = []
+        for output in connection.execute(
+            sa.select(outputs).where(outputs.c.job_id == job.id).order_by(outputs.c.id)
+        ).all():
+            files = connection.execute(
+                sa.select(output_instances)
+                .where(output_instances.c.output_id == output.id)
+                .order_by(output_instances.c.id)
+            ).all()
+            sent = []
+            for delivery in connection.execute(
+                sa.select(deliveries).where(deliveries.c.output_id == output.id).order_by(deliveries.c.id)
+            ).all():
+                said = connection.execute(
+                    sa.select(answers.c.status, sa.func.count()).where(answers.c.delivery_id == delivery.id)
+                    .group_by(answers.c.status)
+                ).all()  # fmt: skip
+                sent.append(dict(delivery._mapping) | {"answers": {_status(status): count for status, count in said}})
+            shown["outputs"].append(
+                dict(output._mapping) | {"files": [dict(f._mapping) for f in files], "deliveries": sent}
+            )
+        return shown
+
+    def find_studies(self, prefix: str) -> list[str]:
+        """StudyInstanceUIDs that start with `prefix`, at most 20."""
+        with self._read() as connection:
+            return list(connection.execute(
+                sa.select(studies.c.study_uid).where(studies.c.study_uid.startswith(prefix, autoescape=True)).limit(20)
+            ).scalars())  # fmt: skip
+
+    def failed(self) -> dict[str, list[int]]:
+        """Ids of the jobs and deliveries that wait for a person."""
+        with self._read() as connection:
+            return {
+                "jobs": list(connection.execute(sa.select(jobs.c.id).where(jobs.c.state == "failed")).scalars()),
+                "deliveries": list(
+                    connection.execute(sa.select(deliveries.c.id).where(deliveries.c.state == "failed")).scalars()
+                ),
+            }
+
+    def events(self, object_: str | None = None, after: int = 0) -> list[audit.Event]:
+        """The log of one object, oldest first."""
+        with self._read() as connection:
+            return list(audit.read(connection, object_, after))
+
+    def verify(self) -> tuple[int, str | None]:
+        """See node.audit.verify."""
+        with self._read() as connection:
+            return audit.verify(connection)
+
+    # -- housekeeping --------------------------------------------------------------------------------------
+
+    def known_paths(self) -> set[str]:
+        """Every spool path that a row names."""
+        with self._read() as connection:
+            return set(connection.execute(sa.select(instances.c.path)).scalars()) | set(
+                connection.execute(sa.select(output_instances.c.path)).scalars()
+            )
+
+    def schema_version(self) -> str:
+        """The Alembic revision of the database, or 'empty'."""
+        with self._read() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return "empty"
+            return str(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one())
+
+
+def input_digest(digests: list[str]) -> str:
+    """One digest for a set of instances, whatever their order. Hex SHA-256."""
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
+def open_queries(url: str) -> Queries:
+    """Queries on an engine of their own."""
+    return Queries(schema.make_engine(url))
+
+
+def _status(status: int | None) -> str:
+    return "no answer" if status is None else f"0x{status:04X}"

@@ -1,0 +1,141 @@
+"""The listening socket: connections come in here, stand in the hall until they have spoken, and are counted out.
+
+A connection that has not sent its association request takes no place from real senders: when the hall is full,
+whoever has stood there longest leaves. Addresses that no peer calls from get a small corner of it, only so that
+the refusal can name their AE title.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from node import logs
+from node.config import Node
+from node.errors import ConfigError
+from node.receive.admission import plain_address
+from node.receive.association import Association, Door, Limits
+
+_log = logs.get(__name__)
+
+HALL = 128  # connections that have not asked for an association yet
+HALL_PER_ADDRESS = 32
+STRANGERS = 8  # of them from addresses that no peer calls from
+GRACE = 10.0  # seconds that running associations get at the stop
+_POLL = 0.2  # seconds
+_AT_ONCE = 32  # connections accepted before the clock is looked at
+
+
+class Listener:
+    """Accepts connections on `host`:`port` and gives each its own thread.
+
+    `knows_address` is asked before a byte is read; `tick` is called a few times a second.
+    """
+
+    def __init__(
+        self, host: str, port: int, limits: Limits, door: Door, knows_address: Callable[[str], bool],
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """Raises ConfigError when the address cannot be bound."""
+        self._limits = limits
+        self._door = door
+        self._knows_address = knows_address
+        self._tick = tick
+        self._lock = threading.Lock()
+        self._threads: dict[Association, threading.Thread] = {}
+        self._strangers: set[Association] = set()
+        try:
+            family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+            self._socket = socket.create_server(
+                (host, port), family=family, backlog=128, dualstack_ipv6=family == socket.AF_INET6 and host == "::"
+            )
+        except OSError as error:
+            reason = f"cannot listen on {host}:{port} ({error.strerror or error})"
+            raise ConfigError("node.host, node.port", reason) from error
+        self._socket.setblocking(False)
+        self.port: int = self._socket.getsockname()[1]
+
+    def run(self, stop: threading.Event) -> None:
+        """Accept until `stop` is set; then no more, and return when the associations are over or the grace is."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ)
+            while not stop.is_set():
+                if selector.select(_POLL):
+                    for _ in range(_AT_ONCE):
+                        if not self._accept():
+                            break
+                self._tick()
+        self._socket.close()
+        self._finish()
+
+    def _accept(self) -> bool:
+        """Take one connection; False when none waits."""
+        try:
+            sock, remote = self._socket.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:  # the peer left while it waited, or we are out of descriptors
+            _log.warning("a connection could not be accepted", reason=error.strerror or str(error))
+            time.sleep(0.01)
+            return False
+        address = str(plain_address(remote[0]))
+        sock.setblocking(True)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        association = Association(sock, address, self._door, self._limits)
+        thread = threading.Thread(target=self._talk, args=(association,), name=f"association-{address}", daemon=True)
+        known = self._knows_address(address)
+        with self._lock:
+            leaving = self._make_room(address, known)
+            self._threads[association] = thread
+            if not known:
+                self._strangers.add(association)
+        for longest in leaving:
+            longest.hang_up()
+        thread.start()
+        return True
+
+    def _make_room(self, address: str, known: bool) -> list[Association]:
+        waiting = [one for one in self._threads if not one.established and not one.hung_up]  # oldest first
+        crowds = [(waiting, HALL), ([one for one in waiting if one.address == address], HALL_PER_ADDRESS)]
+        if not known:
+            crowds.append(([one for one in waiting if one in self._strangers], STRANGERS))
+        return list({crowd[0]: None for crowd, most in crowds if len(crowd) >= most})
+
+    def _talk(self, association: Association) -> None:
+        try:
+            association.run()
+        finally:
+            with self._lock:
+                self._threads.pop(association, None)
+                self._strangers.discard(association)
+
+    def _finish(self) -> None:
+        deadline = time.monotonic() + GRACE
+        while time.monotonic() < deadline:
+            with self._lock:
+                threads = dict(self._threads)
+            if not threads:
+                return
+            for association in threads:
+                # Between two instances a sender may pause; one that says nothing for a second has nothing more.
+                if not association.established or association.quiet_for() > 1.0:
+                    association.hang_up()
+            time.sleep(0.05)
+            self._tick()
+        with self._lock:
+            threads = dict(self._threads)
+        for association in threads:
+            association.hang_up()
+        for thread in threads.values():
+            thread.join(2.0)
+
+
+def limits_of(node: Node) -> Limits:
+    """The limits of `[node]`."""
+    return Limits(node.max_pdu, node.acse_timeout, node.dimse_timeout, node.network_timeout, node.idle_pdu_timeout)

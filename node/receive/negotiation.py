@@ -1,0 +1,173 @@
+"""What an association may carry: reading the A-ASSOCIATE-RQ and writing its answer (PS3.8: 7.1.1, 9.3.2 to 9.3.8).
+
+Every storage SOP class is taken, private and not yet known ones too, in a transfer syntax that the sender
+names: bytes are kept as they come, and who reads the pixels decides whether it can.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.uid import UID
+from pynetdicom import AllStoragePresentationContexts
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RP
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    A_P_ABORT,
+    A_RELEASE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import PresentationContext
+
+from node.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+VERIFICATION = "1.2.840.10008.1.1"
+# Lenient on purpose (leading zeros are common in the field), but never letters, slashes or control characters.
+UID_TEXT = re.compile(r"[0-9.]{1,64}")
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+
+_STORAGE = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."  # classes that are newer, or older, than our tables
+# Query classes that the standard numbered in the middle of the storage classes.
+_NOT_STORAGE = ("1.2.840.10008.5.1.4.1.1.200.", "1.2.840.10008.5.1.4.1.1.201.")
+_STANDARD_ROOT = "1.2.840.10008."
+_LOSSY = frozenset(
+    f"1.2.840.10008.1.2.4.{last}"
+    for last in (50, 51, 53, 55, 81, 91, 93, 100, 101, 102, 103, 104, 105, 106, 107, 108, 203)
+)
+
+ACCEPTED, USER_REJECTION, ABSTRACT_SYNTAX_NOT_SUPPORTED, TRANSFER_SYNTAXES_NOT_SUPPORTED = 0, 1, 3, 4
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """An A-ASSOCIATE-RJ: result, source and diagnostic of PS3.8, table 9-21, and our reason for the log."""
+
+    result: int
+    source: int
+    diagnostic: int
+    reason: str
+
+    def encode(self) -> bytes:
+        """The PDU."""
+        primitive = A_ASSOCIATE()
+        primitive.result = self.result
+        primitive.result_source = self.source
+        primitive.diagnostic = self.diagnostic
+        return A_ASSOCIATE_RJ(primitive).encode()
+
+
+@dataclass(frozen=True)
+class Context:
+    """An accepted presentation context."""
+
+    sop_class: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """An A-ASSOCIATE-RQ."""
+
+    calling_ae: str
+    called_ae: str
+    application_context: str
+    proposed: tuple[PresentationContext, ...]
+    max_pdu: int  # bytes that the peer takes in one P-DATA; 0: any
+
+
+def read_request(body: memoryview) -> Request:
+    """Decode the body of an A-ASSOCIATE-RQ. What pynetdicom raises for a malformed one passes through."""
+    pdu = A_ASSOCIATE_RQ()
+    pdu.decode(b"\x01\x00" + len(body).to_bytes(4, "big") + bytes(body))
+    primitive = pdu.to_primitive()
+    max_pdu = next((i.maximum_length_received for i in primitive.user_information
+                    if isinstance(i, MaximumLengthNotification)), 0)  # fmt: skip
+    return Request(
+        calling_ae=primitive.calling_ae_title or "",
+        called_ae=primitive.called_ae_title or "",
+        application_context=str(primitive.application_context_name or ""),
+        proposed=tuple(primitive.presentation_context_definition_list),
+        max_pdu=max_pdu,
+    )
+
+
+def is_storage(sop_class: str) -> bool:
+    """Whether instances of this class are taken: the storage classes, and whatever is not the standard's."""
+    if sop_class in _STORAGE or not sop_class.startswith(_STANDARD_ROOT):
+        return True
+    return sop_class.startswith(_STORAGE_ROOT) and not sop_class.startswith(_NOT_STORAGE)
+
+
+def choose(proposed: list[str]) -> str:
+    """The first transfer syntax that the sender names, but none that may lose pixels while it offers another."""
+    return next((uid for uid in proposed if uid not in _LOSSY), proposed[0])
+
+
+def accept(request: Request, may: Collection[str], max_pdu: int) -> tuple[bytes, dict[int, Context]]:
+    """The A-ASSOCIATE-AC for a peer that may "store" and "echo", and the accepted contexts by their ID."""
+    results: list[PresentationContext] = []
+    accepted: dict[int, Context] = {}
+    for offer in request.proposed:
+        sop_class = str(offer.abstract_syntax or "")
+        transfer_syntaxes = [str(uid) for uid in offer.transfer_syntax]
+        answer = PresentationContext()
+        answer.context_id = offer.context_id
+        answer.transfer_syntax = [UID(transfer_syntaxes[0] if transfer_syntaxes else "1.2.840.10008.1.2")]
+        answer.result = _judge(sop_class, transfer_syntaxes, may)
+        if answer.result == ACCEPTED:
+            chosen = choose(transfer_syntaxes)
+            answer.transfer_syntax = [UID(chosen)]
+            accepted[int(offer.context_id or 0)] = Context(sop_class, chosen)
+        results.append(answer)
+    primitive = A_ASSOCIATE()
+    primitive.application_context_name = UID(APPLICATION_CONTEXT)
+    primitive.calling_ae_title = request.calling_ae
+    primitive.called_ae_title = request.called_ae
+    primitive.result = 0
+    primitive.result_source = 1
+    primitive.presentation_context_definition_results_list = results
+    primitive.user_information = _user_information(max_pdu)
+    return A_ASSOCIATE_AC(primitive).encode(), accepted
+
+
+def release_response() -> bytes:
+    """The A-RELEASE-RP PDU."""
+    primitive = A_RELEASE()
+    primitive.result = "affirmative"
+    return A_RELEASE_RP(primitive).encode()
+
+
+def abort(diagnostic: int) -> bytes:
+    """The A-ABORT PDU of the service provider, with a reason of PS3.8, table 9-26."""
+    primitive = A_P_ABORT()
+    primitive.provider_reason = diagnostic
+    return A_ABORT_RQ(primitive).encode()
+
+
+def _judge(sop_class: str, transfer_syntaxes: list[str], may: Collection[str]) -> int:
+    if not UID_TEXT.fullmatch(sop_class):
+        return ABSTRACT_SYNTAX_NOT_SUPPORTED
+    if not transfer_syntaxes or not all(UID_TEXT.fullmatch(uid) for uid in transfer_syntaxes):
+        return TRANSFER_SYNTAXES_NOT_SUPPORTED
+    if sop_class == VERIFICATION:
+        return ACCEPTED if "echo" in may else USER_REJECTION
+    if is_storage(sop_class):
+        return ACCEPTED if "store" in may else USER_REJECTION
+    return ABSTRACT_SYNTAX_NOT_SUPPORTED
+
+
+def _user_information(max_pdu: int) -> list[Any]:
+    length = MaximumLengthNotification()
+    length.maximum_length_received = max_pdu
+    class_uid = ImplementationClassUIDNotification()
+    class_uid.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    name = ImplementationVersionNameNotification()
+    name.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    return [length, class_uid, name]

@@ -1,0 +1,128 @@
+"""Who comes in, who is in, and what is on record about it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from node import dimse, logs
+from node.config import Config
+from node.errors import Refused, TryAgain
+from node.receive.admission import Allowlist, Refusals, how_to_admit
+from node.receive.association import Arrival
+from node.receive.negotiation import APPLICATION_CONTEXT, Context, Rejection, Request
+from node.receive.storage import Instance, Storage
+
+_log = logs.get(__name__)
+
+
+class Reception:
+    """The door of the node: admits associations and records their beginning and end."""
+
+    def __init__(self, config: Config, storage: Storage) -> None:
+        self.allowlist = Allowlist(config.peers)
+        self.refusals = Refusals(storage.store.refuse)
+        self.closing = False
+        self.storage = storage
+        self._node = config.node
+        self._store = storage.store
+        self._lock = threading.Lock()
+        self._inside: list[str] = []  # the address of each open association
+        self._unrecorded: list[tuple[int, str]] = []
+
+    def knock(self, request: Request, address: str) -> Guest | Rejection:
+        """Admit the caller and record the association, or say why not (PS3.8, table 9-21)."""
+        peer = self.allowlist.find(request.calling_ae, address)
+        if peer is None:
+            return self._reject(
+                request, address, Rejection(1, 1, 3, "no [[peer]] has this AE title and address"),
+                "to admit it, add " + how_to_admit(request.calling_ae, address),
+            )  # fmt: skip
+        if request.called_ae.strip() != self._node.ae_title.strip():
+            rejection = Rejection(1, 1, 7, f"called AE title is not ours, {self._node.ae_title}")
+            return self._reject(request, address, rejection)
+        if request.application_context != APPLICATION_CONTEXT:
+            return self._reject(request, address, Rejection(1, 1, 2, "unknown application context"))
+        full = self._enter(address)
+        if full is not None:
+            return self._reject(request, address, full)
+        try:
+            association = self._store.open_association(request.calling_ae, request.called_ae, address)
+        except TryAgain as away:
+            self._leave(address)
+            return self._reject(request, address, Rejection(2, 3, 1, away.reason))
+        return Guest(self, association, peer.name, frozenset(peer.may), request.calling_ae, request.called_ae, address)
+
+    def turned_away(self, address: str, reason: str) -> None:
+        """A connection said nothing, or nothing that is DICOM: told like a refusal, at most once a minute."""
+        self.refusals.refuse("association", "", "", address, reason)
+
+    def _reject(self, request: Request, address: str, rejection: Rejection, hint: str = "") -> Rejection:
+        self.refusals.refuse("association", request.calling_ae, request.called_ae, address, rejection.reason, hint)
+        return rejection
+
+    def _enter(self, address: str) -> Rejection | None:
+        most, most_here = self._node.max_associations, self._node.max_associations_per_address
+        with self._lock:
+            if self.closing:
+                return Rejection(2, 3, 1, "the node is stopping")
+            if len(self._inside) >= most:
+                return Rejection(2, 3, 2, f"{most} associations are open (max-associations)")
+            if self._inside.count(address) >= most_here:
+                return Rejection(2, 3, 2, f"{most_here} are open from there (max-associations-per-address)")
+            self._inside.append(address)
+        return None
+
+    def _leave(self, address: str) -> None:
+        with self._lock:
+            self._inside.remove(address)
+
+    def goodbye(self, guest: Guest, how: str) -> None:
+        """Record the end of an association."""
+        self._leave(guest.address)
+        with self._lock:
+            self._unrecorded.append((guest.association, how))
+        self.record_ends()
+
+    def record_ends(self) -> None:
+        """Write down the ends that are not on record yet: closing waits for them, also after the database was away."""
+        with self._lock:
+            ends, self._unrecorded = self._unrecorded, []
+        for index, (association, how) in enumerate(ends):
+            try:
+                self._store.end_association(association, how)
+            except TryAgain as away:
+                _log.warning("the end of an association is not on record yet", reason=away.reason)
+                with self._lock:
+                    self._unrecorded = ends[index:] + self._unrecorded
+                return
+
+
+@dataclass(frozen=True)
+class Guest:
+    """An admitted association; the Visit of node.receive.association."""
+
+    reception: Reception
+    association: int
+    peer: str
+    may: frozenset[str]
+    calling_ae: str
+    called_ae: str
+    address: str
+
+    def arrive(self, command: dimse.Command, context: Context) -> Arrival:
+        """Begin an instance. Raises Refused."""
+        return Instance(self.reception.storage, command, context, self.calling_ae, self.peer, self.association)
+
+    def answered(self) -> None:
+        """The sender has its answer."""
+        self.reception.storage.blanks.prepare()
+
+    def refused(self, refusal: Refused) -> None:
+        """An instance got a failure status: on record, with the reason."""
+        reason = f"0x{refusal.status:04X}: {refusal.reason}"
+        self.reception.refusals.refuse("instance", self.calling_ae, self.called_ae, self.address, reason)
+
+    def end(self, how: str) -> None:
+        """The association is over."""
+        self.reception.goodbye(self, how)

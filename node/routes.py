@@ -1,0 +1,184 @@
+"""Which pipelines a study runs and who gets the results: conditions are data, checked at start; all of it is pure.
+
+A route takes a study when at least one series fulfils every condition of its `match` table and the sender is
+in `from` (any sender when it is empty). A condition on a DICOM keyword is a plain value or list (equal to one of
+them, case ignored), `{ regex = "..." }` (found anywhere, case ignored), or `{ min = x, max = y }` (inclusive).
+A multi-valued attribute fulfils a condition when one of its values does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydicom.datadict import tag_for_keyword
+
+from node.config import Config, Route, nearest
+from node.errors import ConfigError
+
+Header = Mapping[str, Sequence[str]]  # DICOM keyword -> its values as text, of one series
+_KEYS = {"regex", "min", "max", "in"}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One keyword's condition. `text` says it in words; `holds` tests one value."""
+
+    keyword: str
+    text: str
+    holds: Callable[[str], bool] = field(compare=False)
+
+    def why_not(self, header: Header) -> str | None:
+        """None when it holds for the series, else the reason in words. Never shows a patient's attribute."""
+        values = header.get(self.keyword, ())
+        if not values:
+            return f"{self.keyword} is absent, wanted {self.text}"
+        if any(self.holds(value) for value in values):
+            return None
+        shown = "another value" if self.keyword.startswith("Patient") else "\\".join(values)[:64]
+        return (
+            f"{self.keyword} is {shown!r}, wanted {self.text}"
+            if shown != "another value"
+            else f"{self.keyword} differs"
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one route says of one study."""
+
+    route: str
+    takes: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study is to run: pipeline -> (routes, peers, priority), how long to wait, and every route's answer."""
+
+    jobs: tuple[tuple[str, tuple[str, ...], tuple[str, ...], int], ...]
+    quiet_time: float
+    longest_wait: float
+    answers: tuple[Answer, ...]
+
+
+class Routes:
+    """The compiled routes of a configuration. Raises ConfigError for an unknown keyword, pipeline or bad condition."""
+
+    def __init__(self, config: Config, pipelines: Iterable[str]) -> None:
+        known = sorted(pipelines)
+        self._node = config.node
+        self._routes: list[tuple[Route, tuple[Condition, ...]]] = []
+        for route in config.routes:
+            for name in route.pipelines:
+                if name not in known:
+                    raise ConfigError(f"route {route.name!r}: pipelines", f"no pipeline {name!r}{nearest(name, known)}")
+            conditions = tuple(_condition(route.name, key, wanted) for key, wanted in route.match.items())
+            self._routes.append((route, conditions))
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """Every DICOM keyword that some condition reads."""
+        return tuple(sorted({c.keyword for _, conditions in self._routes for c in conditions}))
+
+    @property
+    def shortest_quiet_time(self) -> float:
+        """No study is complete before this many quiet seconds."""
+        times = [self._node.quiet_time, *(r.quiet_time for r, _ in self._routes if r.quiet_time is not None)]
+        return min(times)
+
+    def plan(self, series: Sequence[Header], senders: Iterable[str]) -> Plan:
+        """Ask every route about a study: one header per series, and the names of the peers that sent it."""
+        senders = set(senders)
+        answers, taking = [], []
+        for route, conditions in self._routes:
+            reason = self._why_not(route, conditions, series, senders)
+            answers.append(Answer(route.name, reason is None, reason or "matches"))
+            if reason is None:
+                taking.append(route)
+        jobs: dict[str, tuple[list[str], list[str], int]] = {}
+        for route in taking:
+            for name in route.pipelines:
+                names, peers, priority = jobs.get(name, ([], [], route.priority))
+                jobs[name] = ([*names, route.name], [*peers, *(p for p in route.send_to if p not in peers)],
+                              max(priority, route.priority))  # fmt: skip
+        quiet = [self._node.quiet_time if r.quiet_time is None else r.quiet_time for r in taking] or [
+            self._node.quiet_time
+        ]
+        wait = [r.longest_wait or self._node.longest_wait for r in taking] or [self._node.longest_wait]
+        planned = tuple((name, tuple(n), tuple(p), priority) for name, (n, p, priority) in jobs.items())
+        return Plan(planned, max(quiet), max(wait), tuple(answers))
+
+    @staticmethod
+    def _why_not(
+        route: Route, conditions: Sequence[Condition], series: Sequence[Header], senders: set[str]
+    ) -> str | None:
+        if route.from_peers and not senders & set(route.from_peers):
+            return f"sent by {', '.join(sorted(senders)) or 'nobody known'}, wanted from {', '.join(route.from_peers)}"
+        closest: list[str] | None = None
+        for header in series:
+            reasons = [reason for c in conditions if (reason := c.why_not(header)) is not None]
+            if not reasons:
+                return None
+            if closest is None or len(reasons) < len(closest):
+                closest = reasons
+        return f"no series matches; the nearest: {'; '.join(closest)}" if closest else "the study has no series"
+
+
+def header_values(dataset: Any, keywords: Iterable[str]) -> Header:
+    """The values of some keywords of a pydicom Dataset, as text, absent and empty ones left out."""
+    found: dict[str, tuple[str, ...]] = {}
+    for keyword in keywords:
+        value = dataset.get(keyword)
+        if value is None or value == "":
+            continue
+        many = value if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue" else (value,)
+        found[keyword] = tuple(str(one) for one in many)
+    return found
+
+
+def _condition(route: str, keyword: str, wanted: Any) -> Condition:
+    where = f"route {route!r}: match.{keyword}"
+    if tag_for_keyword(keyword) is None:
+        raise ConfigError(where, "is not a DICOM keyword (they look like Modality, BodyPartExamined)")
+    if not isinstance(wanted, Mapping):
+        options = wanted if isinstance(wanted, list) else [wanted]
+        return _one_of(where, keyword, options)
+    unknown = set(wanted) - _KEYS
+    if unknown or not wanted:
+        raise ConfigError(
+            where, f"want a value, a list, or regex, in, min, max; not {', '.join(sorted(unknown)) or 'nothing'}"
+        )
+    if "in" in wanted:
+        if len(wanted) > 1 or not isinstance(wanted["in"], list):
+            raise ConfigError(where, "`in` stands alone and takes a list")
+        return _one_of(where, keyword, wanted["in"])
+    if "regex" in wanted:
+        if len(wanted) > 1:
+            raise ConfigError(where, "`regex` stands alone")
+        try:
+            pattern = re.compile(str(wanted["regex"]), re.IGNORECASE)
+        except re.error as error:
+            raise ConfigError(where, f"is not a regular expression: {error}") from error
+        return Condition(keyword, f"/{wanted['regex']}/", lambda value: pattern.search(value) is not None)
+    try:
+        low, high = float(wanted.get("min", "-inf")), float(wanted.get("max", "inf"))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(where, "min and max are numbers") from error
+    return Condition(keyword, f"{low:g} to {high:g}", lambda value: _in_range(value, low, high))
+
+
+def _one_of(where: str, keyword: str, options: list[Any]) -> Condition:
+    if not options or not all(isinstance(option, str | int | float) for option in options):
+        raise ConfigError(where, "the values must be text or numbers, at least one")
+    wanted = {str(option).casefold() for option in options}
+    return Condition(keyword, " or ".join(str(o) for o in options), lambda value: value.strip().casefold() in wanted)
+
+
+def _in_range(value: str, low: float, high: float) -> bool:
+    try:
+        return low <= float(value) <= high
+    except ValueError:
+        return False

@@ -1,0 +1,60 @@
+"""What a runner takes and gives: plain data, so that it may cross a process or a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from node.errors import OverreadError
+from node.store.nouns import JobResult, NewOutput
+
+
+class RunnerDied(OverreadError):
+    """The process that ran the job ended (crash, kill, out of memory, time limit): the job may be tried again."""
+
+
+class RunnerBroken(OverreadError):
+    """The runner cannot start: a model or a pipeline's self-check fails. The node does not start with it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One job for a runner. `files`: absolute path -> hex SHA-256 of the instance's content."""
+
+    study_uid: str
+    revision: int
+    pipeline: str
+    created_at: float
+    files: Mapping[str, str]
+    spool: Path
+    former: Mapping[str, Any] | None = None  # see Queries.former_result
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: `done`, `skipped` (unsuitable or unchanged), `stopped`, `retry`, `failed`; why, for a person."""
+
+    word: str
+    reason: str = ""
+    outputs: tuple[NewOutput, ...] = ()
+    result: JobResult | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+class Runner(Protocol):
+    """Where a pipeline runs."""
+
+    def start(self) -> None:
+        """Make ready: models loaded and warmed up. Raises RunnerBroken."""
+
+    def run(self, request: Request) -> Future[Outcome]:
+        """Begin a job; the future raises RunnerDied when its process ends."""
+
+    def kill(self, reason: str) -> None:
+        """End the running job at once; its future raises RunnerDied(reason)."""
+
+    def stop(self) -> None:
+        """End the runner."""

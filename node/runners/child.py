@@ -1,0 +1,133 @@
+"""The model process: holds the pipelines and their models warm, runs one request after another, writes the results
+into the spool. It is the only process of the node that imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import signal
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from models.errors import BadModel, OutOfMemory
+from models.shelf import Shelf, bundled
+from node import __version__, logs, processes
+from node.config import Config
+from node.runners.base import Outcome, Request
+from node.spool import Spool
+from node.store.nouns import JobResult, NewOutput, OutputFile
+from pipelines import registry
+from pipelines.base import Executed, InvalidOutput, Pipeline, Unsuitable, execute, maker_of
+from pipelines.study import NotAStudy, Replaced, Study
+
+log = logs.get(__name__)
+
+
+def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
+    """Warm up, say so, then answer requests until the pipe closes."""
+    processes.end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says when to end
+    logs.set_up(config.node.log_level, config.node.log_json, "models")
+    try:
+        pipelines = {name: _warm(name, config) for name in names}
+    except Exception as error:  # noqa: BLE001  whatever stops the warm-up stops the start, with its reason
+        log.error("warm-up failed", error=type(error).__name__, where=logs.where(error))
+        pipe.send(("broken", _told(error)))
+        return
+    pipe.send(("ready", ""))
+    while True:
+        try:
+            request: Request = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(answer(pipelines[request.pipeline], request))
+
+
+def answer(pipeline: Pipeline, request: Request) -> Outcome:
+    """Run one request to its outcome; what goes wrong is classified here."""
+    begun = time.perf_counter()
+    try:
+        study = Study.from_files(
+            {Path(path): digest for path, digest in request.files.items()}, request.revision, _replaced(request.former)
+        )
+        maker = maker_of(pipeline, __version__, datetime.fromtimestamp(request.created_at, UTC))
+        series = pipeline.select(study)
+        former = request.former
+        made_by = {**pipeline.model, "pipeline_version": pipeline.version}
+        if former and (former["series_uid"], former["input_digest"], former["model"]) == (
+            series.SeriesInstanceUID, series.digest, made_by,
+        ):  # fmt: skip
+            reason = f"unchanged: revision {request.revision} brought nothing that {pipeline.name} reads"
+            return Outcome("skipped", f"{reason}; the result of revision {former['revision']} stands")
+        executed = execute(pipeline, study, maker)
+        written = time.perf_counter()
+        outputs = _write(executed, study, Spool(request.spool))
+        timings = {**executed.timings, "spool": time.perf_counter() - written, "all": time.perf_counter() - begun}
+        result = JobResult(
+            series.SeriesInstanceUID, series.digest, made_by,
+            {name: round(seconds, 4) for name, seconds in timings.items()}, executed.findings, executed.features,
+        )  # fmt: skip
+        return Outcome("done", outputs=outputs, result=result)
+    except (Unsuitable, NotAStudy) as error:
+        return Outcome("skipped", _told(error))
+    except (OutOfMemory, OSError) as error:
+        return Outcome("retry", _told(error))
+    except Exception as error:  # noqa: BLE001  the loop's one broad except: the job fails, the models stay warm
+        log.error("job broke", pipeline=pipeline.name, where=logs.where(error), error=type(error).__name__)
+        return Outcome("failed", _told(error))
+
+
+def _warm(name: str, config: Config) -> Pipeline:
+    pipeline = registry.load(name, Shelf(bundled(), *config.work.models), config.work.device)
+    begun = time.perf_counter()
+    study = pipeline.example()
+    execute(pipeline, study, maker_of(pipeline, __version__, datetime.now(UTC)))
+    log.info("warm", pipeline=name, seconds=round(time.perf_counter() - begun, 2), **pipeline.model)
+    return pipeline
+
+
+def _write(executed: Executed, study: Study, spool: Spool) -> tuple[NewOutput, ...]:
+    outputs = []
+    for made in executed.made:
+        files = []
+        for dataset in made.datasets:
+            content = _encode(dataset)
+            digest = hashlib.sha256(content).hexdigest()
+            uid = str(dataset.SOPInstanceUID)
+            files.append(
+                OutputFile(uid, spool.put_result(content, study.StudyInstanceUID, uid, digest), digest, len(content))
+            )
+        first = made.datasets[0]
+        outputs.append(NewOutput(made.name, str(first.SeriesInstanceUID), str(first.SOPClassUID), tuple(files)))
+    return tuple(outputs)
+
+
+def _encode(dataset: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _replaced(former: Mapping[str, Any] | None) -> tuple[Replaced, ...]:
+    if former is None:
+        return ()
+    return tuple(
+        Replaced(output["name"], output["sop_class"], uid, output["series_uid"])
+        for output in former["outputs"]
+        for uid in output["sop_uids"]
+    )
+
+
+def _told(error: BaseException) -> str:
+    # Foreign exceptions may quote what they choked on, which may be patient data: only our own texts are passed on.
+    if isinstance(error, Unsuitable | NotAStudy | InvalidOutput | BadModel | OutOfMemory):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{type(error).__name__}: {error.strerror or 'input/output error'}"
+    return f"{type(error).__name__} at {logs.where(error)}"

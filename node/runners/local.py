@@ -1,0 +1,105 @@
+"""The local runner: one warm child process that holds the models; when it dies, the job fails or is tried again and
+a new child takes its place. The rest of the node never notices."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from node import logs
+from node.config import Config
+from node.runners import child
+from node.runners.base import Outcome, Request, RunnerBroken, RunnerDied
+
+log = logs.get(__name__)
+_START_LIMIT = 300.0  # seconds for loading the models and the warm-up
+
+
+class Local:
+    """One child process for one device. Jobs run one at a time."""
+
+    def __init__(self, config: Config, pipelines: tuple[str, ...]) -> None:
+        self._config = config
+        self._pipelines = pipelines
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="runner")
+        self._killed: str | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the child and wait until its models are loaded and warmed up. Raises RunnerBroken."""
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=child.main, args=(theirs, self._config, self._pipelines), name="overread-models", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        if not self._pipe.poll(_START_LIMIT):
+            self._end()
+            raise RunnerBroken(f"the models were not ready after {_START_LIMIT:g} s")
+        try:
+            word, reason = self._pipe.recv()
+        except EOFError as error:
+            raise RunnerBroken(f"the model process died while it started ({self._how_it_ended()})") from error
+        if word != "ready":
+            self._end()
+            raise RunnerBroken(reason)
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id."""
+        return self._process.pid if self._process else None
+
+    def run(self, request: Request) -> Future[Outcome]:
+        """Send the job to the child (a dead one is replaced first)."""
+        return self._pool.submit(self._run, request)
+
+    def _run(self, request: Request) -> Outcome:
+        with self._lock:
+            self._killed = None
+        if self._process is None or not self._process.is_alive():
+            self.start()
+        assert self._pipe is not None
+        try:
+            self._pipe.send(request)
+            outcome: Outcome = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            how = self._killed or self._how_it_ended()
+            self._end()
+            raise RunnerDied(how) from error
+        return outcome
+
+    def kill(self, reason: str) -> None:
+        """End the running job at once."""
+        with self._lock:
+            self._killed = reason
+            if self._process is not None and self._process.is_alive():
+                self._process.kill()
+
+    def stop(self) -> None:
+        """End the child."""
+        if self._pipe is not None:
+            self._pipe.close()
+        self._end()
+        self._pool.shutdown(wait=True)
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(10)
+            self._process = None
+
+    def _how_it_ended(self) -> str:
+        if self._process is None:
+            return "the model process is gone"
+        self._process.join(10)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return f"the model process ended by {signal.Signals(-code).name}"
+        return f"the model process ended with exit code {code}"

@@ -1,0 +1,239 @@
+"""The tables. State and its history live here and nowhere else; the spool holds only bytes.
+
+Times are seconds since the epoch, UTC, except in `events`, whose text is what was hashed. No column holds
+patient data: a patient is a salted digest (`patient_digest`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+
+class Unreachable(Exception):
+    """The database cannot be opened at start-up; the text is one line."""
+
+
+# One row: the node's own secret salt for patient digests.
+secrets = Table("secrets", metadata, Column("name", String, primary_key=True), Column("value", String, nullable=False))
+
+associations = Table(
+    "associations", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("calling_ae", String, nullable=False),
+    Column("called_ae", String, nullable=False),
+    Column("address", String, nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("ended", String),  # released | aborted | lost
+)  # fmt: skip
+
+studies = Table(
+    "studies", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_uid", String, nullable=False, unique=True),
+    Column("revision", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("first_received_at", Double, nullable=False),   # of this revision
+    Column("last_received_at", Double, nullable=False),
+    Column("closed_at", Double),
+    Column("reason", Text),                                # why it was called complete
+)  # fmt: skip
+
+instances = Table(
+    "instances", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey("studies.id"), index=True),  # null: our own result that came back to us
+    Column("study_uid", String, nullable=False),
+    Column("series_uid", String, nullable=False),
+    Column("sop_uid", String, nullable=False),
+    Column("sop_class", String, nullable=False),
+    Column("transfer_syntax", String, nullable=False),
+    Column("modality", String, nullable=False),
+    Column("patient_digest", String, nullable=False),
+    Column("digest", String, nullable=False),              # SHA-256 of the dataset's bytes as sent
+    Column("size", BigInteger, nullable=False),
+    Column("path", String, nullable=False),                # relative to the spool
+    Column("revision", Integer, nullable=False),
+    Column("association_id", ForeignKey("associations.id")),
+    Column("peer", String, nullable=False),
+    Column("received_at", Double, nullable=False),
+    Column("current", Integer, nullable=False),            # 0: the same UID came again with other bytes
+    Column("ours", Integer, nullable=False),
+)  # fmt: skip
+Index("one_current_instance", instances.c.study_uid, instances.c.sop_uid, unique=True,
+      sqlite_where=instances.c.current == 1, postgresql_where=instances.c.current == 1)  # fmt: skip
+
+jobs = Table(
+    "jobs", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey("studies.id"), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("pipeline", String, nullable=False),
+    Column("routes", Text, nullable=False),                # JSON list: the routes that asked for it
+    Column("peers", Text, nullable=False),                 # JSON list: who gets the outputs
+    Column("state", String, nullable=False, index=True),
+    Column("priority", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("lease_until", Double),
+    Column("worker", String),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("reason", Text),
+    Column("series_uid", String),                          # the series that the pipeline took
+    Column("input_digest", String),                        # of that series' instances: what a rerun is compared with
+    Column("model", Text),                                 # JSON: name, version, digest
+    Column("timings", Text),                               # JSON: stage -> seconds
+    UniqueConstraint("study_id", "revision", "pipeline", name="one_job"),
+)  # fmt: skip
+
+outputs = Table(
+    "outputs", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("name", String, nullable=False),
+    Column("series_uid", String, nullable=False),
+    Column("sop_class", String, nullable=False),
+)  # fmt: skip
+
+output_instances = Table(
+    "output_instances", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("output_id", ForeignKey("outputs.id"), nullable=False, index=True),
+    Column("sop_uid", String, nullable=False, index=True),
+    Column("path", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+)  # fmt: skip
+
+deliveries = Table(
+    "deliveries", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("output_id", ForeignKey("outputs.id"), nullable=False, index=True),
+    Column("peer", String, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("priority", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("lease_until", Double),
+    Column("worker", String),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("reason", Text),
+    UniqueConstraint("output_id", "peer", name="one_delivery"),
+)  # fmt: skip
+
+answers = Table(  # what a peer said of one instance; a delivery that is retried sends only what is not yet stored there
+    "answers", metadata,
+    Column("delivery_id", ForeignKey("deliveries.id"), primary_key=True),
+    Column("sop_uid", String, primary_key=True),
+    Column("stored", Integer, nullable=False),
+    Column("status", Integer),
+    Column("reason", Text),
+    Column("at", Double, nullable=False),
+)  # fmt: skip
+
+features = Table(  # what monitoring watches
+    "features", metadata,
+    Column("job_id", ForeignKey("jobs.id"), primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("number", Double),
+    Column("text", Text),
+)  # fmt: skip
+
+events = Table(  # append-only: triggers refuse UPDATE and DELETE (see migrations)
+    "events", metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("object", String, nullable=False, index=True),
+    Column("body", Text, nullable=False),
+    Column("prev_hash", String, nullable=False),
+    Column("hash", String, nullable=False),
+)  # fmt: skip
+
+
+def make_engine(url: str) -> sa.Engine:
+    """An engine whose commits are durable: SQLite in WAL mode with synchronous=FULL, or PostgreSQL.
+
+    On SQLite a transaction takes the write lock at its begin (BEGIN IMMEDIATE), so that what it read still
+    holds when it writes; connections with the execution option `reading` do not.
+    """
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("postgresql://"):
+        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    if url.startswith("sqlite"):
+        options["connect_args"] = {"timeout": 30, "check_same_thread": False}
+    engine = sa.create_engine(url, **options)
+    if engine.dialect.name == "sqlite":
+
+        @sa.event.listens_for(engine, "connect")
+        def set_pragmas(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # we begin transactions ourselves, see below
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @sa.event.listens_for(engine, "begin")
+        def begin(connection: sa.Connection) -> None:
+            reading = connection.get_execution_options().get("reading", False)
+            connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def upgrade(url: str) -> None:
+    """Bring the database at `url` to the newest schema (Alembic); creates it when it is empty. Raises Unreachable."""
+    from alembic.config import Config
+
+    settings = Config()
+    settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    try:
+        engine = make_engine(url)
+        with engine.begin() as connection:
+            _upgrade(connection, settings)
+        engine.dispose()
+    except sa.exc.OperationalError as error:
+        raise Unreachable(str(error.orig).strip().splitlines()[0]) from error
+    except ModuleNotFoundError as error:
+        raise Unreachable(f"{error}: pip install 'overread[postgres]'") from error
+
+
+def _upgrade(connection: sa.Connection, settings: Any) -> None:
+    from alembic import command
+
+    if connection.dialect.name == "postgresql":
+        # Two processes that start together must not both migrate.
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7108251)")
+    settings.attributes["connection"] = connection
+    command.upgrade(settings, "head")
+
+
+def newest_version() -> str:
+    """The schema version that `upgrade` leads to."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    settings = Config()
+    settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return str(ScriptDirectory.from_config(settings).get_current_head())

@@ -1,0 +1,96 @@
+"""The spool: the only module that writes study files. Temporary name, fsync, rename, fsync the folder.
+
+Names are digests: nothing that came over the network ever becomes a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+class Spool:
+    """Received instances under `studies/`, results under `results/`, half-written files under `incoming/`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.incoming = root / "incoming"
+        for folder in (self.incoming, root / "studies", root / "results"):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, temporary: Path, study_uid: str, digest: str) -> str:
+        """Make `temporary` (a complete file in `incoming`) durable under its study; return its path under the root.
+
+        The name is `digest` (hex SHA-256 that the caller computed over study, instance and content), so that
+        nothing is ever overwritten by other bytes and the same bytes always land on the same name.
+        """
+        return self._settle(temporary, Path("studies") / _folder(study_uid), f"{digest}.dcm")
+
+    def put_result(self, content: bytes, study_uid: str, sop_uid: str, digest: str) -> str:
+        """Write one result object durably; return its path relative to the root."""
+        name = f"{_folder(sop_uid)}-{digest[:16]}.dcm"
+        temporary = self.incoming / f"{name}.{os.getpid()}.tmp"
+        temporary.write_bytes(content)
+        return self._settle(temporary, Path("results") / _folder(study_uid), name)
+
+    def path(self, relative: str) -> Path:
+        """Where a stored file lies."""
+        return self.root / relative
+
+    def free_bytes(self) -> int:
+        """Free space on the spool's file system, in bytes, as an unprivileged process sees it."""
+        return shutil.disk_usage(self.root).free
+
+    def files(self) -> Iterator[str]:
+        """Every settled file, relative to the root."""
+        for top in ("studies", "results"):
+            for folder, _, names in os.walk(self.root / top):
+                for name in names:
+                    yield os.path.relpath(os.path.join(folder, name), self.root)
+
+    def sweep_incoming(self) -> int:
+        """Delete what a dead listener left half-written (its senders got no success). Return how many files."""
+        count = 0
+        for leftover in self.incoming.iterdir():
+            leftover.unlink(missing_ok=True)
+            count += 1
+        return count
+
+    def sweep(self, known: Iterable[str], older_than: float) -> list[str]:
+        """Delete settled files that no row knows and that are older than `older_than` (seconds since the epoch)."""
+        keep = set(known)
+        swept = []
+        for relative in list(self.files()):
+            if relative not in keep and os.stat(self.root / relative).st_mtime < older_than:
+                os.unlink(self.root / relative)
+                swept.append(relative)
+        return swept
+
+    def _settle(self, temporary: Path, folder: Path, name: str) -> str:
+        target = self.root / folder
+        if not target.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+            _fsync(target.parent)
+        descriptor = os.open(temporary, os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, target / name)
+        _fsync(target)
+        return str(folder / name)
+
+
+def _folder(uid: str) -> str:
+    return hashlib.sha256(uid.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _fsync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,40 @@
+"""The states of study, job and delivery, and every move between them that is legal.
+
+The store asks `move` before each change, docs/flow.md is checked against these tables, and nothing else
+in the node decides what may follow what.
+"""
+
+from __future__ import annotations
+
+from node.errors import IllegalMove
+
+STUDY: dict[str, frozenset[str]] = {
+    "receiving": frozenset({"ready"}),
+    "ready": frozenset({"receiving", "purged"}),
+    "purged": frozenset(),
+}
+
+JOB: dict[str, frozenset[str]] = {
+    "due": frozenset({"running"}),
+    "running": frozenset({"done", "skipped", "failed", "due"}),
+    "failed": frozenset({"due"}),
+    "done": frozenset(),
+    "skipped": frozenset(),
+}
+
+DELIVERY: dict[str, frozenset[str]] = {
+    "due": frozenset({"sending"}),
+    "sending": frozenset({"delivered", "failed", "due"}),
+    "delivered": frozenset({"committed"}),
+    "committed": frozenset(),
+    "failed": frozenset({"due"}),
+}
+
+TABLES = {"study": STUDY, "job": JOB, "delivery": DELIVERY}
+
+
+def move(noun: str, before: str, after: str) -> str:
+    """Return `after` if a study, job or delivery may go there from `before`; raise IllegalMove otherwise."""
+    if after not in TABLES[noun].get(before, frozenset()):
+        raise IllegalMove(f"{noun}: {before} -> {after} is not a legal move")
+    return after

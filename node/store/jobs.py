@@ -1,0 +1,191 @@
+"""Jobs: claim, renew, finish, skip, retry, fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from node import audit, states
+from node.errors import IllegalMove
+from node.schema import deliveries, features, jobs, output_instances, outputs, studies
+from node.store.base import Base, new_id
+from node.store.nouns import Job, JobResult, NewOutput
+
+
+class Jobs(Base):
+    """What the work loop writes."""
+
+    def claim_job(self, worker: str, lease: float) -> Job | None:
+        """Take the next job: due ones by priority and age, or one whose worker's lease (seconds) ran out."""
+        now = self.clock()
+        claimable = ((jobs.c.state == "due") & (jobs.c.due_at <= now)) | (
+            (jobs.c.state == "running") & (jobs.c.lease_until < now)
+        )
+        with self._write() as connection:
+            row = connection.execute(
+                sa.select(jobs, studies.c.study_uid)
+                .join(studies, studies.c.id == jobs.c.study_id)
+                .where(claimable)
+                .order_by(jobs.c.priority.desc(), jobs.c.due_at, jobs.c.id)
+                .limit(1)
+            ).first()
+            if row is None:
+                return None
+            before = row.state
+            if before == "running":  # its worker died: back to due and claimed again, in one statement's time
+                before = states.move("job", "running", "due")
+            connection.execute(
+                jobs.update()
+                .where(jobs.c.id == row.id)
+                .values(state=states.move("job", before, "running"), worker=worker, lease_until=now + lease,
+                        started_at=now, attempts=row.attempts + 1)
+            )  # fmt: skip
+            body = {"pipeline": row.pipeline, "revision": row.revision, "attempt": row.attempts + 1, "worker": worker}
+            audit.append(connection, now, "job.claimed", "work", f"study/{row.study_uid}", body)
+        return Job(
+            row.id, row.study_id, row.study_uid, row.revision, row.pipeline, row.attempts + 1, row.created_at, worker
+        )
+
+    def renew_job(self, job: Job, lease: float) -> bool:
+        """Keep the lease while the job runs; False when another worker has taken it."""
+        with self._write() as connection:
+            changed = connection.execute(
+                jobs.update()
+                .where(jobs.c.id == job.id, jobs.c.state == "running", jobs.c.worker == job.worker)
+                .values(lease_until=self.clock() + lease)
+            )
+        return bool(changed.rowcount)
+
+    def release_jobs(self, worker: str, reason: str) -> int:
+        """Give back what `worker` was running when it died (called when it starts again). Return how many."""
+        with self._write() as connection:
+            rows = connection.execute(
+                sa.select(jobs.c.id, jobs.c.pipeline, jobs.c.revision, jobs.c.attempts, studies.c.study_uid)
+                .join(studies, studies.c.id == jobs.c.study_id)
+                .where(jobs.c.state == "running", jobs.c.worker == worker)
+            ).all()
+            for row in rows:
+                now = self.clock()
+                connection.execute(
+                    jobs.update().where(jobs.c.id == row.id)
+                    .values(state=states.move("job", "running", "due"), due_at=now, worker=None, lease_until=None)
+                )  # fmt: skip
+                body = {"pipeline": row.pipeline, "revision": row.revision, "attempt": row.attempts, "reason": reason}
+                audit.append(connection, now, "job.retried", "work", f"study/{row.study_uid}", body)
+        return len(rows)
+
+    def finish_job(self, job: Job, made: Sequence[NewOutput], result: JobResult) -> None:
+        """Store a done job, its outputs, features, and one due delivery for each output and peer."""
+        now = self.clock()
+        with self._write() as connection:
+            row = self._own_job(connection, job)
+            sizes = {}
+            for output in made:
+                key = self._add_output(connection, job.id, output)
+                sizes[output.name] = {
+                    "sop_class": output.sop_class, "series_uid": output.series_uid, "instances": len(output.files),
+                    "sop_uids": [one.sop_uid for one in output.files], "digests": [one.digest for one in output.files],
+                }  # fmt: skip
+                for peer in json.loads(row.peers):
+                    connection.execute(
+                        deliveries.insert().values(
+                            output_id=key, peer=peer, state="due", priority=row.priority, attempts=0, due_at=now,
+                            created_at=now,
+                        )
+                    )  # fmt: skip
+            for name, value in result.features.items():
+                text = value if isinstance(value, str) else None
+                number = None if isinstance(value, str) or value is None else float(value)
+                connection.execute(features.insert().values(job_id=job.id, name=name, number=number, text=text))
+            body = {
+                "series_uid": result.series_uid, "input_digest": result.input_digest, "model": dict(result.model),
+                "timings": dict(result.timings), "findings": dict(result.findings), "outputs": sizes,
+            }  # fmt: skip
+            values = {
+                "series_uid": result.series_uid, "input_digest": result.input_digest,
+                "model": json.dumps(dict(result.model)), "timings": json.dumps(dict(result.timings)),
+            }  # fmt: skip
+            self._settle_job(connection, job, "done", now, None, body, values)
+
+    def skip_job(self, job: Job, reason: str) -> None:
+        """The pipeline does not take this study revision; `reason` is for a person."""
+        with self._write() as connection:
+            self._own_job(connection, job)
+            self._settle_job(connection, job, "skipped", self.clock(), reason, {})
+
+    def fail_job(self, job: Job, reason: str) -> None:
+        """Given up until a person looks."""
+        with self._write() as connection:
+            self._own_job(connection, job)
+            self._settle_job(connection, job, "failed", self.clock(), reason, {})
+
+    def retry_job(self, job: Job, reason: str, due_at: float, counts: bool = True) -> None:
+        """Back to due at `due_at` (seconds since the epoch). `counts` False: the attempt was not the job's fault."""
+        values = {"due_at": due_at, "attempts": job.attempts if counts else job.attempts - 1}
+        with self._write() as connection:
+            self._own_job(connection, job)
+            self._settle_job(connection, job, "due", self.clock(), reason, {"due_at": due_at}, values)
+
+    def reset_job(self, job_id: int, actor: str) -> None:
+        """A person asks for a failed job again. IllegalMove when it did not fail."""
+        with self._write() as connection:
+            row = connection.execute(
+                sa.select(jobs, studies.c.study_uid)
+                .join(studies, studies.c.id == jobs.c.study_id)
+                .where(jobs.c.id == job_id)
+            ).first()
+            if row is None:
+                raise IllegalMove(f"job/{job_id}: no such job; `overread status` lists them")
+            if row.state != "failed":
+                raise IllegalMove(f"job/{job_id} is {row.state}: only a failed one can be tried again")
+            now = self.clock()
+            connection.execute(
+                jobs.update().where(jobs.c.id == job_id)
+                .values(state=states.move("job", row.state, "due"), due_at=now, attempts=0, finished_at=None)
+            )  # fmt: skip
+            body = {"pipeline": row.pipeline, "revision": row.revision, "attempt": 0, "reason": "asked for by a person"}
+            audit.append(connection, now, "job.retried", actor, f"study/{row.study_uid}", body)
+
+    @staticmethod
+    def _own_job(connection: sa.Connection, job: Job) -> sa.Row[Any]:
+        row = connection.execute(sa.select(jobs).where(jobs.c.id == job.id)).one()
+        if row.state != "running" or row.worker != job.worker:
+            raise IllegalMove(f"job {job.id} is {row.state}: {job.worker} lost its lease to {row.worker or 'nobody'}")
+        return row
+
+    def _settle_job(
+        self, connection: sa.Connection, job: Job, state: str, now: float, reason: str | None,
+        body: Mapping[str, Any], values: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        before = connection.execute(sa.select(jobs.c.state).where(jobs.c.id == job.id)).scalar_one()
+        finished = None if state == "due" else now
+        connection.execute(
+            jobs.update().where(jobs.c.id == job.id)
+            .values(state=states.move("job", before, state), reason=reason, finished_at=finished, lease_until=None,
+                    worker=None, **(values or {}))
+        )  # fmt: skip
+        told = {"pipeline": job.pipeline, "revision": job.revision, "attempt": job.attempts, **body}
+        if reason is not None:
+            told["reason"] = reason
+        type_ = "job.retried" if state == "due" else f"job.{state}"
+        audit.append(connection, now, type_, "work", f"study/{job.study_uid}", told)
+
+    @staticmethod
+    def _add_output(connection: sa.Connection, job_id: int, output: NewOutput) -> int:
+        row = connection.execute(
+            outputs.insert().values(
+                job_id=job_id, name=output.name, series_uid=output.series_uid, sop_class=output.sop_class
+            )
+        )
+        key = new_id(row)
+        connection.execute(
+            output_instances.insert(),
+            [
+                {"output_id": key, "sop_uid": f.sop_uid, "path": f.path, "digest": f.digest, "size": f.size}
+                for f in output.files
+            ],
+        )
+        return key

@@ -1,0 +1,181 @@
+"""`overread serve`: starts one process for each loop, starts a dead one again, ends them all together."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from node import __version__, app, logs, schema
+from node.config import Config, without_password
+from node.errors import ConfigError, TryAgain
+from node.queries import Queries
+from node.spool import Spool
+from node.store import Store
+
+log = logs.get(__name__)
+_GRACE = 20.0  # seconds that a loop has to end by itself
+_ORPHAN_AGE = 60.0  # seconds: a file without a row may belong to a commit under way, an older one cannot
+_LONGEST_PAUSE = 30.0  # seconds before a dying loop is started again
+
+
+@dataclass
+class _Loop:
+    name: str
+    process: subprocess.Popen[str]
+    ready: Mapping[str, Any] | None = None
+    cannot_start: str | None = None
+    deaths: int = 0
+    start_at: float = 0.0
+    reader: threading.Thread = field(default_factory=threading.Thread)
+
+
+class Supervisor:
+    """The node as a tree of processes. `on_ready` is called once with the facts of all loops (the listener's port)."""
+
+    def __init__(self, config: Config, config_path: Path, on_ready: Callable[[Mapping[str, Any]], None]) -> None:
+        self._config = config
+        self._config_path = config_path
+        self._on_ready = on_ready
+        self._stop = threading.Event()
+        self._loops: dict[str, _Loop] = {}
+
+    def serve(self) -> int:
+        """Run until SIGTERM or SIGINT; returns the exit code: 0 stopped, 1 a loop cannot start. Raises ConfigError."""
+        with _only_one(self._config.node.spool):
+            store = self._prepare()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+            try:
+                return self._watch(store)
+            finally:
+                self._end_all()
+                try:
+                    store.note("node.stopped", "node", "node", {})
+                except TryAgain as error:
+                    log.warning("stop is not in the audit log", reason=error.reason)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._stop.set()
+
+    def _prepare(self) -> Store:
+        url = self._config.node.database
+        try:
+            if url.startswith("sqlite:///"):
+                Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            schema.upgrade(url)
+        except schema.Unreachable as error:
+            raise ConfigError("node.database", f"{without_password(url)} cannot be opened ({error})") from error
+        store, spool = Store(url), Spool(self._config.node.spool)
+        digest = hashlib.sha256(self._config_path.read_bytes()).hexdigest()
+        store.note("node.started", "node", "node", {"version": __version__, "config": digest, "pid": os.getpid()})
+        half = spool.sweep_incoming()
+        orphans = spool.sweep(Queries(store.engine).known_paths(), time.time() - _ORPHAN_AGE)
+        if half or orphans:
+            store.note("spool.swept", "node", "node", {"half_written": half, "without_row": len(orphans)})
+            log.info("spool swept", half_written=half, without_row=len(orphans))
+        return store
+
+    def _watch(self, store: Store) -> int:
+        for name in app.LOOPS:
+            self._loops[name] = self._start(name)
+        told = False
+        while not self._stop.wait(0.2):
+            for name, loop in self._loops.items():
+                code = loop.process.poll()
+                if code is None:
+                    if loop.ready is not None and time.monotonic() - loop.start_at > 60:
+                        loop.deaths = 0
+                    continue
+                loop.reader.join(5)
+                if loop.cannot_start is not None and not told:
+                    log.error("the node does not start", loop=name, reason=loop.cannot_start)
+                    return 1
+                self._again(store, loop, code)
+            if not told and all(loop.ready is not None for loop in self._loops.values()):
+                told = True
+                facts = {key: value for loop in self._loops.values() for key, value in (loop.ready or {}).items()}
+                facts["pids"] = {name: loop.process.pid for name, loop in self._loops.items()}
+                self._on_ready(facts)
+        return 0
+
+    def _again(self, store: Store, loop: _Loop, code: int) -> None:
+        if loop.start_at < 0:  # already noted, waiting for its time
+            if time.monotonic() >= -loop.start_at:
+                self._loops[loop.name] = self._start(loop.name, loop.deaths)
+            return
+        pause = min(_LONGEST_PAUSE, 0.2 * 2.0 ** min(loop.deaths, 10))
+        loop.deaths += 1
+        loop.start_at = -(time.monotonic() + pause)
+        reason = loop.cannot_start or (signal.Signals(-code).name if code < 0 else f"exit code {code}")
+        log.error("a loop ended and is started again", ended=loop.name, reason=reason, seconds=pause)
+        try:
+            store.note("loop.ended", "node", f"loop/{loop.name}", {"reason": reason, "again_after": pause})
+        except TryAgain as error:
+            log.warning("not in the audit log", reason=error.reason)
+
+    def _start(self, name: str, deaths: int = 0) -> _Loop:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "node.app", name, str(self._config_path)], stdout=subprocess.PIPE, text=True
+        )
+        loop = _Loop(name, process, deaths=deaths, start_at=time.monotonic())
+        assert process.stdout is not None
+        loop.reader = threading.Thread(target=_read_ready, args=(loop, process.stdout), daemon=True)
+        loop.reader.start()
+        return loop
+
+    def _end_all(self) -> None:
+        for loop in self._loops.values():
+            loop.process.terminate()
+        deadline = time.monotonic() + _GRACE
+        for loop in self._loops.values():
+            try:
+                loop.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("a loop did not end in time", loop=loop.name, seconds=_GRACE)
+                loop.process.kill()
+                loop.process.wait()
+
+
+def _read_ready(loop: _Loop, stream: IO[str]) -> None:
+    for line in stream:
+        try:
+            said = json.loads(line)
+        except json.JSONDecodeError:
+            log.warning("unexpected output", loop=loop.name, line=line.strip()[:200])
+            continue
+        if said.get("ready"):
+            loop.ready = {key: value for key, value in said.items() if key != "ready"}
+        else:
+            loop.cannot_start = str(said.get("reason"))
+
+
+class _only_one:
+    """A lock on the spool: two nodes on one spool would sweep each other's files."""
+
+    def __init__(self, spool: Path) -> None:
+        self._spool = spool
+
+    def __enter__(self) -> None:
+        try:
+            self._spool.mkdir(parents=True, exist_ok=True)
+            self._file = open(self._spool / "lock", "w")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError("node.spool", f"{self._spool} is in use by another running node") from error
+        except OSError as error:
+            raise ConfigError("node.spool", f"{self._spool} cannot be used ({error.strerror})") from error
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

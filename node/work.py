@@ -1,0 +1,117 @@
+"""The work loop: claims a job, runs it on the runner, stores outputs and deliveries. It renews the job's lease while
+the runner computes, and ends a job that runs past its limit."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, TimeoutError
+
+from node import logs, retry
+from node.config import Config
+from node.errors import IllegalMove, TryAgain
+from node.queries import Queries
+from node.runners.base import Outcome, Request, Runner, RunnerBroken, RunnerDied
+from node.spool import Spool
+from node.store import Job, Store
+
+log = logs.get(__name__)
+POLL = 0.3  # seconds between two looks
+
+
+class Work:
+    """One worker: one runner, one job at a time."""
+
+    def __init__(
+        self, config: Config, store: Store, queries: Queries, spool: Spool, runner: Runner, worker: str
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._queries = queries
+        self._spool = spool
+        self._runner = runner
+        self._worker = worker
+
+    def serve(self, stop: threading.Event) -> None:
+        """Run jobs until `stop` is set. The runner is started by the caller."""
+        released = False
+        while not stop.is_set():
+            try:
+                if not released:
+                    self._store.release_jobs(self._worker, "the worker stopped in the middle")
+                    released = True
+                job = self._store.claim_job(self._worker, self._config.work.lease)
+                if job is None:
+                    stop.wait(POLL)
+                else:
+                    self.run(job, stop)
+            except (TryAgain, IllegalMove) as error:
+                log.warning("work waits", reason=str(error))
+                released = False
+                stop.wait(2)
+            except Exception as error:  # noqa: BLE001  the loop's one broad except: a defect must not stop the worker
+                log.error("work failed", error=type(error).__name__, where=logs.where(error))
+                released = False  # the claimed row goes back to due
+                stop.wait(5)
+
+    def run(self, job: Job, stop: threading.Event) -> None:
+        """Run one claimed job and settle its row."""
+        newest = self._queries.current_revision(job.study_id)
+        if newest > job.revision:
+            self._store.skip_job(job, f"superseded: revision {newest} of the study has come")
+            return
+        if job.attempts > self._config.work.attempts:
+            self._store.fail_job(job, f"given up: the worker or its model process died in {job.attempts - 1} attempts")
+            return
+        instances = self._queries.stored_instances(job.study_id)
+        request = Request(
+            study_uid=job.study_uid, revision=job.revision, pipeline=job.pipeline, created_at=job.created_at,
+            files={str(self._spool.path(one.path)): one.digest for one in instances}, spool=self._spool.root,
+            former=self._queries.former_result(job.study_id, job.pipeline, job.revision),
+        )  # fmt: skip
+        log.info("job runs", study=job.study_uid, pipeline=job.pipeline, revision=job.revision, attempt=job.attempts)
+        outcome = self._wait(job, self._runner.run(request), stop)
+        self._settle(job, outcome)
+
+    def _wait(self, job: Job, future: Future[Outcome], stop: threading.Event) -> Outcome:
+        started = self._store.clock()
+        renewed = started
+        while True:
+            try:
+                return future.result(timeout=0.5)
+            except TimeoutError:
+                now = self._store.clock()
+                if stop.is_set():
+                    self._runner.kill("the node is stopping")
+                elif now - started > self._config.work.time_limit:
+                    self._runner.kill(f"over the time limit of {self._config.work.time_limit:g} s")
+                elif now - renewed > self._config.work.lease / 3:
+                    renewed = now
+                    self._renew(job)
+            except (RunnerDied, RunnerBroken) as error:
+                return Outcome("stopped" if stop.is_set() else "retry", str(error))
+
+    def _renew(self, job: Job) -> None:
+        try:
+            if not self._store.renew_job(job, self._config.work.lease):
+                self._runner.kill("another worker took the job")
+        except TryAgain as error:
+            log.warning("lease not renewed", reason=error.reason)
+
+    def _settle(self, job: Job, outcome: Outcome) -> None:
+        if outcome.word == "done":
+            assert outcome.result is not None
+            self._store.finish_job(job, outcome.outputs, outcome.result)
+            log.info("job done", study=job.study_uid, pipeline=job.pipeline, outputs=[o.name for o in outcome.outputs])
+        elif outcome.word == "skipped":
+            self._store.skip_job(job, outcome.reason)
+            log.info("job skipped", study=job.study_uid, pipeline=job.pipeline, reason=outcome.reason)
+        elif outcome.word == "stopped":
+            self._store.retry_job(job, outcome.reason, self._store.clock(), counts=False)
+        elif outcome.word == "retry" and job.attempts < self._config.work.attempts:
+            pause = retry.backoff(job.attempts, self._config.work.retry_after)
+            self._store.retry_job(job, outcome.reason, self._store.clock() + pause)
+            log.warning("job waits", study=job.study_uid, pipeline=job.pipeline, reason=outcome.reason)
+        else:
+            reason = outcome.reason if outcome.word == "failed" else f"{outcome.reason} ({job.attempts} attempts)"
+            self._store.fail_job(job, reason)
+            log.error("job failed", study=job.study_uid, pipeline=job.pipeline, reason=reason, job=job.id)
