@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from node.config import Config, Node, Peer, Route
+from node.errors import ConfigError
+from node.routes import Routes, header_values
+
+PEERS = tuple(Peer(name=name, ae_title=name.upper(), host="h", port=1) for name in ("pacs", "archive", "ct1"))
+
+
+def _routes(*routes: dict[str, Any], quiet: float = 5) -> Routes:
+    made = tuple(
+        Route(**{"name": f"r{number}", "pipelines": ("ct-lung",), **route}) for number, route in enumerate(routes)
+    )
+    return Routes(Config(node=Node(quiet_time=quiet), peer=PEERS, route=made), ["ct-lung", "cxr-triage"])
+
+
+CT = {
+    "Modality": ("CT",),
+    "BodyPartExamined": ("CHEST",),
+    "SliceThickness": ("2.5",),
+    "ImageType": ("ORIGINAL", "PRIMARY", "AXIAL"),
+}
+SR = {"Modality": ("SR",)}
+
+
+@pytest.mark.parametrize(
+    ("condition", "takes"),
+    [
+        ({"Modality": "CT"}, True), ({"Modality": "ct"}, True), ({"Modality": "MR"}, False), ({"Modality": ["MR", "CT"]}, True),
+        ({"BodyPartExamined": {"regex": "chest|thorax"}}, True), ({"BodyPartExamined": {"regex": "^THOR"}}, False),
+        ({"SliceThickness": {"max": 3}}, True), ({"SliceThickness": {"min": 1, "max": 2}}, False), ({"SliceThickness": {"min": 2.5}}, True),
+        ({"ImageType": "AXIAL"}, True), ({"ImageType": {"in": ["LOCALIZER"]}}, False), ({"Manufacturer": {"regex": "."}}, False),
+        ({}, True), ({"Modality": "CT", "BodyPartExamined": "ABDOMEN"}, False), ({"BodyPartExamined": {"min": 1}}, False),
+    ],
+)  # fmt: skip
+def test_conditions_are_values_lists_patterns_and_ranges(condition: dict[str, Any], takes: bool) -> None:
+    [answer] = _routes({"match": condition}).plan([CT], ["ct1"]).answers
+    assert answer.takes is takes, answer.reason
+
+
+def test_all_conditions_must_hold_in_one_and_the_same_series() -> None:
+    both = {"match": {"Modality": "SR", "BodyPartExamined": "CHEST"}}
+    assert not _routes(both).plan([CT, SR], []).answers[0].takes
+
+
+def test_a_refusal_says_what_was_found_and_what_was_wanted_of_the_nearest_series() -> None:
+    [answer] = _routes({"match": {"Modality": "CT", "BodyPartExamined": "HEAD"}}).plan([SR, CT], []).answers
+    assert answer.reason == "no series matches; the nearest: BodyPartExamined is 'CHEST', wanted HEAD"
+
+
+def test_a_refusal_never_shows_an_attribute_of_the_patient() -> None:
+    header = {**CT, "PatientSex": ("F",), "PatientID": ("4711",)}
+    [answer] = _routes({"match": {"PatientID": "1", "PatientSex": "M"}}).plan([header], []).answers
+    assert "4711" not in answer.reason and "'F'" not in answer.reason
+
+
+def test_the_sender_may_be_a_condition() -> None:
+    routes = _routes({"from_peers": ("ct1",)})
+    assert routes.plan([CT], ["ct1"]).answers[0].takes
+    assert "wanted from ct1" in routes.plan([CT], ["pacs"]).answers[0].reason
+
+
+def test_two_routes_of_one_pipeline_make_one_job_for_all_their_peers() -> None:
+    plan = _routes({"send_to": ("pacs",)}, {"send_to": ("pacs", "archive"), "priority": 3}).plan([CT], [])
+    assert plan.jobs == (("ct-lung", ("r0", "r1"), ("pacs", "archive"), 3),)
+
+
+def test_a_study_waits_as_long_as_the_most_patient_route_that_takes_it() -> None:
+    routes = _routes(
+        {"quiet_time": 1}, {"quiet_time": 20, "match": {"Modality": "MR"}}, {"quiet_time": 9, "longest_wait": 30}
+    )
+    assert (routes.plan([CT], []).quiet_time, routes.plan([SR], []).quiet_time) == (9, 9)
+    assert routes.shortest_quiet_time == 1
+    assert _routes({"match": {"Modality": "MR"}}).plan([CT], []).quiet_time == 5
+
+
+@pytest.mark.parametrize(
+    ("route", "reason"),
+    [
+        ({"match": {"Modalty": "CT"}}, "not a DICOM keyword"), ({"match": {"Modality": {"regex": "("}}}, "not a regular expression"),
+        ({"match": {"Modality": {"like": "x"}}}, "not like"), ({"match": {"Modality": {}}}, "not nothing"),
+        ({"match": {"Modality": []}}, "at least one"), ({"match": {"SliceThickness": {"min": "x"}}}, "numbers"),
+        ({"match": {"Modality": {"regex": "x", "min": 1}}}, "stands alone"), ({"pipelines": ("ct-lungs",)}, "did you mean 'ct-lung'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_at_start(route: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError, match="route 'r0'") as caught:
+        _routes(route)
+    assert reason in str(caught.value)
+
+
+def test_header_values_are_text_and_leave_out_what_is_empty() -> None:
+    dataset = Dataset()
+    dataset.Modality, dataset.SliceThickness, dataset.BodyPartExamined = "CT", "2.5", ""
+    dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+    found = header_values(dataset, ["Modality", "SliceThickness", "BodyPartExamined", "ImageType", "KVP"])
+    assert found == {"Modality": ("CT",), "SliceThickness": ("2.5",), "ImageType": ("ORIGINAL", "PRIMARY")}

@@ -1,0 +1,179 @@
+"""The work loop with a runner that the test steers: what becomes of a job for each way that a run may end."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from node.config import Config
+from node.config import Work as WorkSettings
+from node.queries import Queries
+from node.runners.base import Outcome, Request, RunnerDied
+from node.spool import Spool
+from node.store import JobResult, NewOutput, OutputFile, Store
+from node.work import Work
+from tests.conftest import Arrivals, Clock
+
+
+class Steered:
+    """A runner whose jobs end as the test says; `None` hangs until it is killed."""
+
+    def __init__(self) -> None:
+        self.ends: list[Outcome | Exception | None] = []
+        self.requests: list[Request] = []
+        self.killed: list[str] = []
+        self._hanging: Future[Outcome] | None = None
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def run(self, request: Request) -> Future[Outcome]:
+        self.requests.append(request)
+        future: Future[Outcome] = Future()
+        end = self.ends.pop(0)
+        if isinstance(end, Exception):
+            future.set_exception(end)
+        elif end is None:
+            self._hanging = future
+        else:
+            future.set_result(end)
+        return future
+
+    def kill(self, reason: str) -> None:
+        self.killed.append(reason)
+        if self._hanging is not None:
+            self._hanging.set_exception(RunnerDied(reason))
+            self._hanging = None
+
+
+DONE = Outcome("done", outputs=(NewOutput("report", "1.9", "1.2", (OutputFile("1.9.1", "results/a", "d", 1),)),),
+               result=JobResult("1.2.3.1", "digest", {"name": "m"}, {}, {}))  # fmt: skip
+
+
+@pytest.fixture
+def runner() -> Steered:
+    return Steered()
+
+
+@pytest.fixture
+def work(store: Store, queries: Queries, spool: Spool, runner: Steered) -> Work:
+    config = Config(work=WorkSettings(attempts=2, retry_after=10, time_limit=60, lease=30))
+    return Work(config, store, queries, spool, runner, "w")
+
+
+def _run(work: Work, store: Store, stop: threading.Event | None = None) -> None:
+    job = store.claim_job("w", 30)
+    assert job is not None
+    work.run(job, stop or threading.Event())
+
+
+def _job(queries: Queries) -> dict[str, Any]:
+    study = queries.study("1.2.3")
+    assert study is not None
+    return dict(study["jobs"][-1])
+
+
+@pytest.fixture(autouse=True)
+def due(arrivals: Arrivals, queries: Queries) -> None:
+    arrivals.add(1, 2)
+    arrivals.close(queries)
+
+
+def test_a_done_job_has_outputs_and_deliveries(work: Work, store: Store, queries: Queries, runner: Steered) -> None:
+    runner.ends = [DONE]
+    _run(work, store)
+    assert _job(queries)["state"] == "done"
+    assert _job(queries)["outputs"][0]["deliveries"][0]["state"] == "due"
+    assert len(runner.requests[0].files) == 2
+
+
+def test_an_unsuitable_study_is_skipped_with_the_reason(
+    work: Work, store: Store, queries: Queries, runner: Steered
+) -> None:
+    runner.ends = [Outcome("skipped", "too few slices")]
+    _run(work, store)
+    assert (_job(queries)["state"], _job(queries)["reason"]) == ("skipped", "too few slices")
+
+
+def test_a_job_whose_process_died_is_tried_again_and_then_fails(
+    work: Work, store: Store, queries: Queries, runner: Steered, clock: Clock
+) -> None:
+    runner.ends = [RunnerDied("ended by SIGSEGV"), RunnerDied("ended by SIGSEGV")]
+    _run(work, store)
+    assert (_job(queries)["state"], _job(queries)["reason"]) == ("due", "ended by SIGSEGV")
+    assert clock() < _job(queries)["due_at"] <= clock() + 10
+    clock.tick(11)
+    _run(work, store)
+    assert (_job(queries)["state"], _job(queries)["reason"]) == ("failed", "ended by SIGSEGV (2 attempts)")
+
+
+def test_a_job_that_breaks_fails_at_once(work: Work, store: Store, queries: Queries, runner: Steered) -> None:
+    runner.ends = [Outcome("failed", "InvalidOutput")]
+    _run(work, store)
+    assert _job(queries)["state"] == "failed"
+
+
+def test_a_job_past_its_time_limit_is_ended(
+    work: Work, store: Store, queries: Queries, runner: Steered, clock: Clock
+) -> None:
+    runner.ends = [None]
+    threading.Timer(0.2, lambda: clock.tick(61)).start()
+    _run(work, store)
+    assert runner.killed == ["over the time limit of 60 s"]
+    assert _job(queries)["state"] == "due"
+
+
+def test_a_long_job_keeps_its_lease(work: Work, store: Store, queries: Queries, runner: Steered, clock: Clock) -> None:
+    runner.ends = [None]
+    threading.Timer(0.2, lambda: clock.tick(15)).start()
+    threading.Timer(1.2, lambda: clock.tick(20)).start()  # past the first lease, not past the renewed one
+    threading.Timer(2.2, lambda: runner.kill("enough")).start()
+    _run(work, store)
+    assert "another worker took the job" not in runner.killed
+    assert _job(queries)["reason"] == "enough"
+
+
+def test_a_job_of_an_older_revision_is_not_run(
+    work: Work, store: Store, queries: Queries, runner: Steered, arrivals: Arrivals
+) -> None:
+    arrivals.add(3)
+    _run(work, store)
+    assert (_job(queries)["state"], runner.requests) == ("skipped", [])
+    assert _job(queries)["reason"].startswith("superseded")
+
+
+def test_a_job_that_killed_its_worker_too_often_is_given_up(
+    work: Work, store: Store, queries: Queries, runner: Steered
+) -> None:
+    for _ in range(2):
+        store.claim_job("w", 30)
+        store.release_jobs("w", "the worker died")
+    _run(work, store)
+    assert (_job(queries)["state"], runner.requests) == ("failed", [])
+
+
+def test_a_later_revision_is_told_what_it_replaces(
+    work: Work, store: Store, queries: Queries, runner: Steered, arrivals: Arrivals
+) -> None:
+    runner.ends = [DONE, DONE]
+    _run(work, store)
+    arrivals.add(3)
+    arrivals.close(queries)
+    _run(work, store)
+    former = runner.requests[1].former
+    assert former is not None and former["outputs"][0]["sop_uids"] == ["1.9.1"]
+
+
+def test_stopping_the_node_gives_the_running_job_back(
+    work: Work, store: Store, queries: Queries, runner: Steered
+) -> None:
+    runner.ends = [None]
+    stop = threading.Event()
+    stop.set()
+    _run(work, store, stop)
+    assert (_job(queries)["state"], _job(queries)["reason"]) == ("due", "the node is stopping")
+    assert _job(queries)["attempts"] == 0, "a stop is not the job's fault"
