@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import traceback
@@ -25,7 +26,7 @@ def set_up(level: str = "info", as_json: bool = False, loop: str | None = None) 
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_StandardError,
     )
     for library in ("pydicom", "pynetdicom", "highdicom"):
         # What these warn of quotes attribute values, and those may be patient data; our own checks tell what matters.
@@ -34,6 +35,22 @@ def set_up(level: str = "info", as_json: bool = False, loop: str | None = None) 
     structlog.contextvars.clear_contextvars()
     if loop is not None:
         structlog.contextvars.bind_contextvars(loop=loop)
+
+
+class _StandardError:
+    """Prints lines to whatever standard error is now. One that is gone (a closed terminal, a log daemon that
+    restarts) stops nothing: the record of what happened is the audit log, and work goes on without the line."""
+
+    def __init__(self, *_: object) -> None:
+        """structlog passes what its get_logger got."""
+
+    def msg(self, line: str) -> None:
+        """Write one line and flush it."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:

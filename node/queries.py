@@ -60,6 +60,10 @@ class Queries:
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
 
+    def dispose(self) -> None:
+        """Close the connections."""
+        self.engine.dispose()
+
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
         try:

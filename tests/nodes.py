@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class RunningNode:
     def port(self) -> int:
         return self.config.node.port
 
-    @property
+    @cached_property
     def queries(self) -> Queries:
         return open_queries(self.config.node.database)
 
@@ -144,6 +145,9 @@ class RunningNode:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.queries.dispose()
 
 
 @contextmanager
@@ -181,7 +185,7 @@ class StandInPacs:
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
 
 
 @contextmanager

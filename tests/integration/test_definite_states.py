@@ -53,23 +53,23 @@ def test_every_study_of_the_case_ends_in_a_definite_state(case: str, node: Runni
         if path.is_file() and path.suffix not in (".md", ".json", ".gz") and is_dicom(path)
     ]
     pids = {name: node.loop(name).pid for name in ("node", "receive", "close", "work", "send", "models")}
+    before = _revisions(node)
     answers = _send_all(node, files)
     stored = [answer for answer in answers if answer.stored]
     assert stored, [answer.reason for answer in answers]
     wait_until(lambda: not node.queries.open_studies(), 60, "every study closed")
 
-    spool, held, studies = Spool(node.config.node.spool), {}, set()
-    for study in node.queries.recent_studies(500):
-        settled = node.wait_settled(study["study_uid"])
-        studies.add(study["study_uid"])
+    spool, held = Spool(node.config.node.spool), {}
+    for uid, _ in sorted(_revisions(node) - before):
+        settled = node.wait_settled(uid)
         for one in node.queries.stored_instances(settled["id"]):
             held.setdefault(one.sop_uid, set()).add(_dataset(spool.path(one.path)))
         closed = [
-            event for event in node.queries.events(f"study/{study['study_uid']}") if event.type == "study.closed"
+            event for event in node.queries.events(f"study/{uid}") if event.type == "study.closed"
         ][-1]
         reasons = [job["reason"] or job["state"] for job in settled["jobs"]] or [closed.body["refused"]]
         assert all(job["state"] in ("done", "skipped") for job in settled["jobs"]), reasons
-        shown = subprocess.run([sys.executable, "-m", "node.cli", "show", study["study_uid"], "-c", str(node.path)],
+        shown = subprocess.run([sys.executable, "-m", "node.cli", "show", uid, "-c", str(node.path)],
                                capture_output=True, text=True, timeout=60)  # fmt: skip
         assert shown.returncode == 0 and all(reason[:60] in shown.stdout.replace("\n", " ") for reason in reasons)
     last = {answer.sop_uid: answer.path for answer in stored}  # of one UID sent with other bytes the newest counts
@@ -79,6 +79,10 @@ def test_every_study_of_the_case_ends_in_a_definite_state(case: str, node: Runni
     assert peers.echo(config, peer).ok
     assert {name: node.loop(name).pid for name in pids} == pids, "a process died on the way"
     assert node.queries.verify()[1] is None
+
+
+def _revisions(node: RunningNode) -> set[tuple[str, int]]:
+    return {(study["study_uid"], study["revision"]) for study in node.queries.recent_studies(500)}
 
 
 def _dataset(path: Path) -> bytes:

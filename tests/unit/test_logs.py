@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
+import os
+import sys
 import warnings
 
 import pytest
@@ -17,6 +21,22 @@ def test_a_line_is_json_for_machines_and_names_the_loop(capsys: pytest.CaptureFi
     [line] = capsys.readouterr().err.strip().splitlines()
     told = json.loads(line)
     assert (told["event"], told["loop"], told["port"], told["level"]) == ("listening", "receive", 104, "info")
+
+
+def test_a_standard_error_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    logs.set_up("info")
+    gone = io.StringIO()
+    gone.close()
+    with monkeypatch.context() as here:
+        here.setattr(sys, "stderr", gone)
+        logs.get("x").info("listening", port=104)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with monkeypatch.context() as here, open(writer, "w", buffering=1) as broken:
+        here.setattr(sys, "stderr", broken)
+        logs.get("x").info("listening", port=104)
+        with contextlib.suppress(OSError):
+            broken.close()
 
 
 def test_what_libraries_warn_of_is_not_printed_since_it_may_quote_a_patient(capsys: pytest.CaptureFixture[str]) -> None:
