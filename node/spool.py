@@ -30,11 +30,15 @@ class Spool:
         return self._settle(temporary, Path("studies") / _folder(study_uid), f"{digest}.dcm")
 
     def put_result(self, content: bytes, study_uid: str, sop_uid: str, digest: str) -> str:
-        """Write one result object durably; return its path relative to the root."""
+        """Write one result object; return its path relative to the root. Durable after `sync_results`, once for all."""
         name = f"{_folder(sop_uid)}-{digest[:16]}.dcm"
         temporary = self.incoming / f"{name}.{os.getpid()}.tmp"
         temporary.write_bytes(content)
-        return self._settle(temporary, Path("results") / _folder(study_uid), name)
+        return self._move(temporary, Path("results") / _folder(study_uid), name)
+
+    def sync_results(self, study_uid: str) -> None:
+        """Make the names of a study's results durable; what the files hold is so already."""
+        _fsync(self.root / "results" / _folder(study_uid))
 
     def path(self, relative: str) -> Path:
         """Where a stored file lies."""
@@ -70,6 +74,11 @@ class Spool:
         return swept
 
     def _settle(self, temporary: Path, folder: Path, name: str) -> str:
+        path = self._move(temporary, folder, name)
+        _fsync(self.root / folder)
+        return path
+
+    def _move(self, temporary: Path, folder: Path, name: str) -> str:
         target = self.root / folder
         if not target.is_dir():
             target.mkdir(parents=True, exist_ok=True)
@@ -80,7 +89,6 @@ class Spool:
         finally:
             os.close(descriptor)
         os.replace(temporary, target / name)
-        _fsync(target)
         return str(folder / name)
 
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydicom.uid import UID
+
 from models.shelf import Shelf, bundled
 from node import __version__
 from node.config import nearest
@@ -31,18 +33,18 @@ def run(name: str, folder: Path, out: Path, device: str, models: tuple[Path, ...
         "study": study.StudyInstanceUID, "instances": len(study.instances), "other_files": study.skipped_files,
     }  # fmt: skip
     try:
-        executed = execute(pipeline, study, maker_of(pipeline, __version__, datetime.now(UTC)))
+        series = pipeline.select(study)
+        executed = execute(pipeline, study, series, maker_of(pipeline, __version__, datetime.now(UTC)))
     except Unsuitable as error:
         return told | {"outcome": "unsuitable", "reason": error.reason}
     out.mkdir(parents=True, exist_ok=True)
     outputs = []
     for made in executed.made:
-        for number, dataset in enumerate(made.datasets, 1):
-            many = f"-{number:04d}" if len(made.datasets) > 1 else ""
-            dataset.save_as(out / f"{made.name}{many}.dcm", enforce_file_format=True)
-        first = made.datasets[0]
-        what = {"name": made.name, "sop_class": first.SOPClassUID.name, "series_uid": str(first.SeriesInstanceUID)}
-        outputs.append(what | {"instances": len(made.datasets)})
+        for released in made.kept:
+            many = f"-{released.number:04d}" if len(made.kept) > 1 else ""
+            (out / f"{made.name}{many}.dcm").write_bytes(released.content)
+        what = {"name": made.name, "sop_class": UID(made.SOPClassUID).name, "series_uid": made.SeriesInstanceUID}
+        outputs.append(what | {"instances": len(made.kept)})
     timings = {**executed.timings, "all": time.perf_counter() - begun}
     return told | {
         "outcome": "done", "series": executed.series.SeriesInstanceUID, "findings": dict(executed.findings),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,8 +34,9 @@ class Output(Protocol):
     def name(self) -> str:
         """What it is called in the log, in file names and in derived UIDs: segmentation, report, heatmap."""
 
-    def to_dicom(self, study: Study, maker: Maker) -> list[Dataset]:
-        """The objects, complete and valid, with UIDs from `maker.uid`."""
+    def to_dicom(self, study: Study, maker: Maker) -> Iterable[Dataset]:
+        """The objects, complete and valid, with UIDs from `maker.uid` and numbers from 1; made one by one where there
+        are many."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,6 @@ class Result:
     numbers (JSON); `features`: the numbers and categories that monitoring watches."""
 
     outputs: Sequence[Output]
-    series: Series
     findings: Mapping[str, Any] = field(default_factory=dict)
     features: Mapping[str, float | str | None] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds, such as load, predict, measure
@@ -64,19 +64,41 @@ class Pipeline(Protocol):
     def select(self, study: Study) -> Series:
         """The series that a run would read; raises Unsuitable with a reason for each series."""
 
-    def run(self, study: Study) -> Result:
-        """Raises Unsuitable."""
+    def run(self, study: Study, series: Series) -> Result:
+        """Read `series`, which `select` gave. Raises Unsuitable for what only its pixels tell."""
 
     def example(self) -> Study:
         """A small synthetic study: for warm-up, self-check and the contract test."""
 
 
 @dataclass(frozen=True)
+class Released:
+    """One object as it leaves: it has passed the gate, and `content` is the DICOM file that was looked at there."""
+
+    output: str
+    number: int  # from 1, within its output
+    SOPClassUID: str
+    SOPInstanceUID: str
+    SeriesInstanceUID: str
+    content: bytes
+
+    def dataset(self) -> Dataset:
+        """The object, read back."""
+        from io import BytesIO
+
+        from pydicom import dcmread
+
+        return dcmread(BytesIO(self.content))
+
+
+@dataclass(frozen=True)
 class Made:
-    """One output as DICOM objects of one series."""
+    """One output as a series of objects; `kept`: what `take` made of each."""
 
     name: str
-    datasets: tuple[Dataset, ...]
+    SOPClassUID: str
+    SeriesInstanceUID: str
+    kept: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -91,28 +113,39 @@ class Executed:
 
 
 def execute(
-    pipeline: Pipeline, study: Study, maker: Maker, tell: Callable[[str], None] = lambda stage: None
+    pipeline: Pipeline,
+    study: Study,
+    series: Series,
+    maker: Maker,
+    take: Callable[[Released], Any] = lambda released: released,
+    tell: Callable[[str], None] = lambda stage: None,
 ) -> Executed:
-    """Run a pipeline on a study, make its DICOM objects, and let none pass that fails the gate.
+    """Run a pipeline on the series that it selected, make its DICOM objects one after another, and let none pass that
+    fails the gate.
 
-    `tell` hears the name of each stage as it begins. Raises Unsuitable, InvalidOutput, and what the model raises.
+    `take` gets each object as soon as it has passed, so that it can be written while the next is made: what it gets
+    counts only when `execute` returns. `tell` hears the name of each stage as it begins. Raises Unsuitable,
+    InvalidOutput, and what the model raises.
     """
-    from pipelines.outputs import check
+    from pipelines.outputs.check import Gate
 
     tell("run")
     begun = time.perf_counter()
-    result = pipeline.run(study)
+    result = pipeline.run(study, series)
     timings = {"run": time.perf_counter() - begun, **{f"run.{name}": took for name, took in result.timings.items()}}
     made = []
+    gate = Gate(study, maker)
     for output in result.outputs:
         tell(output.name)
         begun = time.perf_counter()
-        datasets = output.to_dicom(study, maker)
-        check.check(output.name, datasets, study, maker)
+        kept = []
+        for dataset in output.to_dicom(study, maker):
+            released = gate.release(output.name, dataset)
+            kept.append(take(released))
+        if kept:
+            made.append(Made(output.name, released.SOPClassUID, released.SeriesInstanceUID, tuple(kept)))
         timings[f"write.{output.name}"] = time.perf_counter() - begun
-        if datasets:
-            made.append(Made(output.name, tuple(datasets)))
-    return Executed(tuple(made), result.series, result.findings, result.features, timings)
+    return Executed(tuple(made), series, result.findings, result.features, timings)
 
 
 def maker_of(pipeline: Pipeline, software_version: str, created: Any) -> Maker:

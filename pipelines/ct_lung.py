@@ -108,9 +108,8 @@ class CtLung:
         """The best of the study's series that qualify; raises Unsuitable with every series' reason."""
         return self.accepts.choose(study)
 
-    def run(self, study: Study) -> Result:
+    def run(self, study: Study, series: Series) -> Result:
         """Segment, measure, and put the outputs together. Raises Unsuitable."""
-        series = self.select(study)
         timer = _Timer()
         volume = Volume.from_series(series)
         timer.lap("load")
@@ -133,7 +132,7 @@ class CtLung:
             told |= features.named(side.name.lower(), numbers)
             findings[side.name.lower()] = dict(numbers)
         timer.lap("measure")
-        return Result(outputs, series, findings, told, timer.laps)
+        return Result(outputs, findings, told, timer.laps)
 
     def _outputs(
         self, volume: Volume, masks: np.ndarray, probability: np.ndarray, lungs: Mapping[str, _Lung], cut: str

@@ -16,7 +16,7 @@ from pydicom.uid import EnhancedCTImageStorage
 
 from pipelines.examples import write_stack
 from pipelines.outputs import codes, colours
-from pipelines.outputs.check import check
+from pipelines.outputs.check import Gate
 from pipelines.outputs.heatmap import Heatmap
 from pipelines.outputs.identity import Maker
 from pipelines.outputs.parts import Finding, KeyRegion, Measurement, Segment
@@ -92,9 +92,11 @@ class Case:
     def made(self, maker: Maker = MAKER) -> dict[str, list[Dataset]]:
         """The DICOM objects of each output, through the gate."""
         made = {}
+        gate = Gate(self.study, maker)
         for output in (self.segmentation, self.report, self.heatmap):
-            made[output.name] = output.to_dicom(self.study, maker)
-            check(output.name, made[output.name], self.study, maker)
+            made[output.name] = list(output.to_dicom(self.study, maker))
+            for dataset in made[output.name]:
+                gate.release(output.name, dataset)
         return made
 
 

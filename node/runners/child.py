@@ -4,16 +4,14 @@ into the spool. It is the only process of the node that imports torch."""
 from __future__ import annotations
 
 import hashlib
-import io
 import signal
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-from pydicom.dataset import Dataset
 
 from models.errors import BadModel, OutOfMemory
 from models.shelf import Shelf, bundled
@@ -23,10 +21,11 @@ from node.runners.base import Outcome, Request
 from node.spool import Spool
 from node.store.nouns import JobResult, NewOutput, OutputFile
 from pipelines import registry
-from pipelines.base import Executed, InvalidOutput, Pipeline, Unsuitable, execute, maker_of
+from pipelines.base import InvalidOutput, Pipeline, Released, Unsuitable, execute, maker_of
 from pipelines.study import NotAStudy, Replaced, Study
 
 log = logs.get(__name__)
+_WRITERS = 4
 
 
 def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
@@ -65,10 +64,20 @@ def answer(pipeline: Pipeline, request: Request) -> Outcome:
         ):  # fmt: skip
             reason = f"unchanged: revision {request.revision} brought nothing that {pipeline.name} reads"
             return Outcome("skipped", f"{reason}; the result of revision {former['revision']} stands")
-        executed = execute(pipeline, study, maker)
-        written = time.perf_counter()
-        outputs = _write(executed, study, Spool(request.spool))
-        timings = {**executed.timings, "spool": time.perf_counter() - written, "all": time.perf_counter() - begun}
+        spool = Spool(request.spool)
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="spool") as writers:  # a disk's syncs wait side by side
+            executed = execute(
+                pipeline, study, series, maker,
+                lambda released: writers.submit(_write, released, study.StudyInstanceUID, spool),
+            )  # fmt: skip
+            made = time.perf_counter()
+            outputs = tuple(
+                NewOutput(one.name, one.SeriesInstanceUID, one.SOPClassUID, tuple(kept.result() for kept in one.kept))
+                for one in executed.made
+            )
+            if outputs:
+                spool.sync_results(study.StudyInstanceUID)
+        timings = {**executed.timings, "spool": time.perf_counter() - made, "all": time.perf_counter() - begun}
         result = JobResult(
             series.SeriesInstanceUID, series.digest, made_by,
             {name: round(seconds, 4) for name, seconds in timings.items()}, executed.findings, executed.features,
@@ -87,31 +96,15 @@ def _warm(name: str, config: Config) -> Pipeline:
     pipeline = registry.load(name, Shelf(bundled(), *config.work.models), config.work.device)
     begun = time.perf_counter()
     study = pipeline.example()
-    execute(pipeline, study, maker_of(pipeline, __version__, datetime.now(UTC)))
+    execute(pipeline, study, pipeline.select(study), maker_of(pipeline, __version__, datetime.now(UTC)))
     log.info("warm", pipeline=name, seconds=round(time.perf_counter() - begun, 2), **pipeline.model)
     return pipeline
 
 
-def _write(executed: Executed, study: Study, spool: Spool) -> tuple[NewOutput, ...]:
-    outputs = []
-    for made in executed.made:
-        files = []
-        for dataset in made.datasets:
-            content = _encode(dataset)
-            digest = hashlib.sha256(content).hexdigest()
-            uid = str(dataset.SOPInstanceUID)
-            files.append(
-                OutputFile(uid, spool.put_result(content, study.StudyInstanceUID, uid, digest), digest, len(content))
-            )
-        first = made.datasets[0]
-        outputs.append(NewOutput(made.name, str(first.SeriesInstanceUID), str(first.SOPClassUID), tuple(files)))
-    return tuple(outputs)
-
-
-def _encode(dataset: Dataset) -> bytes:
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+def _write(released: Released, study_uid: str, spool: Spool) -> OutputFile:
+    digest = hashlib.sha256(released.content).hexdigest()
+    path = spool.put_result(released.content, study_uid, released.SOPInstanceUID, digest)
+    return OutputFile(released.SOPInstanceUID, path, digest, len(released.content))
 
 
 def _replaced(former: Mapping[str, Any] | None) -> tuple[Replaced, ...]:

@@ -11,7 +11,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
-from pipelines.base import InvalidOutput
+from pipelines.base import InvalidOutput, Released
 from pipelines.outputs import origin, placement
 from pipelines.outputs.completeness import missing
 from pipelines.outputs.identity import Maker, is_ours
@@ -20,50 +20,68 @@ from pipelines.study import Instance, Study
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 
 
-def check(name: str, datasets: Sequence[Dataset], study: Study, maker: Maker) -> None:
-    """Refuse what must not leave. Raises InvalidOutput: one line with the output, the object, the attribute, the fault.
+class Gate:
+    """The gate for the results of one run on one study."""
 
-    Every object has the patient and study of the study's instances, a UID of ours, one series; refers to nothing that
-    the study and our own results do not hold; lies on its source within 0.01 mm; has what its IOD needs; and can be
-    written.
-    """
-    facts = _Facts.of(name, study, maker)
-    seen: set[str] = set()
-    for number, dataset in enumerate(datasets, start=1):
-        for fault in _faults(name, dataset, study, maker, facts):
-            raise InvalidOutput(f"{name}, object {number} of {len(datasets)}: {fault}")
-        if dataset.SOPInstanceUID in seen:
-            raise InvalidOutput(f"{name}, object {number} of {len(datasets)}: SOPInstanceUID is used twice")
-        seen.add(dataset.SOPInstanceUID)
+    def __init__(self, study: Study, maker: Maker) -> None:
+        self._study = study
+        self._maker = maker
+        self._facts = _Facts.of(study)
+        self._count: dict[str, int] = {}
+        self._seen: set[str] = set()
+
+    def release(self, name: str, dataset: Dataset) -> Released:
+        """The object as it may leave, encoded. Raises InvalidOutput: one line with the output, the number of the
+        object, the attribute, the fault.
+
+        Every object has the patient and study of the study's instances, a UID of ours, one series; refers to nothing
+        that the study and our own results do not hold; lies on its source within 0.01 mm; has what its IOD needs; and
+        reads back as it was written.
+        """
+        number = self._count[name] = self._count.get(name, 0) + 1
+        ours = frozenset(self._maker.uid(self._study, output) for output in (*_REFERRED_TO, name))
+        for fault in _faults(name, dataset, self._study, self._maker, self._facts, ours):
+            raise InvalidOutput(f"{name}, object {number}: {fault}")
+        if dataset.SOPInstanceUID in self._seen:
+            raise InvalidOutput(f"{name}, object {number}: SOPInstanceUID is used twice")
+        content, unlike = _encoded(dataset)
+        if unlike:
+            raise InvalidOutput(f"{name}, object {number}: {unlike}")
+        self._seen.add(dataset.SOPInstanceUID)
+        return Released(name, number, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID),
+                        str(dataset.SeriesInstanceUID), content)  # fmt: skip
+
+
+_REFERRED_TO = ("segmentation", "report", "heatmap")  # results that others may refer to
 
 
 @dataclass(frozen=True)
 class _Facts:
-    """What an object is held against, gathered once for all objects of an output."""
+    """What an object is held against, gathered once for all objects of a run."""
 
     held: Mapping[str, Instance]
     known: Mapping[str, str]  # instances that may be referred to: SOP Instance UID -> SOP Class UID
-    ours: frozenset[str]  # SOP Instance UIDs of the same run's results
     said: Mapping[str, set[str]]  # keyword -> what the study's instances say
     frames: frozenset[str]  # Frame of Reference UIDs
     numbers: frozenset[str]  # Series Numbers
 
     @classmethod
-    def of(cls, name: str, study: Study, maker: Maker) -> _Facts:
+    def of(cls, study: Study) -> _Facts:
         held = {one.SOPInstanceUID: one for one in study.instances}
         known = {uid: one.SOPClassUID for uid, one in held.items()}
         known |= {one.SOPInstanceUID: one.SOPClassUID for one in study.replaces}
         return cls(
             held,
             known,
-            frozenset(maker.uid(study, output) for output in ("segmentation", "report", "heatmap", name)),
             {keyword: {_text(one.header, keyword) for one in study.instances} for keyword in origin.TYPE_2},
             frozenset(str(one.get("FrameOfReferenceUID", "")) for one in study.instances),
             frozenset(str(series.get("SeriesNumber", "")) for series in study.series),
         )
 
 
-def _faults(name: str, dataset: Dataset, study: Study, maker: Maker, facts: _Facts) -> Iterator[str]:
+def _faults(
+    name: str, dataset: Dataset, study: Study, maker: Maker, facts: _Facts, ours: frozenset[str]
+) -> Iterator[str]:
     """What is wrong with one object, the cheap looks first; each relies on those before it."""
     if fault := missing(dataset):
         yield fault
@@ -85,12 +103,12 @@ def _faults(name: str, dataset: Dataset, study: Study, maker: Maker, facts: _Fac
     if dataset.get("FrameOfReferenceUID") and dataset.FrameOfReferenceUID not in facts.frames:
         yield "FrameOfReferenceUID is not that of the source"
     yield from _uid_faults(dataset)
-    yield from _reference_faults(dataset, facts.held, facts.known, facts.ours)
+    yield from _reference_faults(dataset, facts.held, facts.known, ours)
     if fault := placement.misplaced(dataset, facts.held):
         yield fault
     if dataset.SOPClassUID == Comprehensive3DSRStorage:
         yield from _report_faults(dataset, study)
-    yield from _byte_faults(dataset)
+    yield from _pixel_faults(dataset)
 
 
 def _text(header: Dataset, keyword: str) -> str:
@@ -144,27 +162,29 @@ def _report_faults(dataset: Dataset, study: Study) -> Iterator[str]:
         yield "two measurement groups have the same Tracking Unique Identifier"
 
 
-def _byte_faults(dataset: Dataset) -> Iterator[str]:
-    """Pixel data of the length that the header promises, and a header that is the same after writing and reading."""
+def _pixel_faults(dataset: Dataset) -> Iterator[str]:
+    """Pixel data of the length that the header promises."""
     if "PixelData" in dataset:
         bits = (int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
                 * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated))  # fmt: skip
         wanted = -(-bits // 8)
         if len(dataset.PixelData) != wanted + wanted % 2:
             yield f"PixelData has {len(dataset.PixelData)} bytes where the header promises {wanted + wanted % 2}"
-    bare = Dataset({tag: dataset.get_item(tag) for tag in dataset.keys() if tag != 0x7FE00010})  # noqa: SIM118
-    bare.file_meta = dataset.file_meta
+
+
+def _encoded(dataset: Dataset) -> tuple[bytes, str | None]:
+    """The object's file, and what of it is not the same when it is read back."""
     written = BytesIO()
     try:
-        pydicom.dcmwrite(written, bare, enforce_file_format=True)
+        pydicom.dcmwrite(written, dataset, enforce_file_format=True)
     except (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError, NotImplementedError) as error:
-        yield f"it cannot be written ({type(error).__name__})"
-        return
-    written.seek(0)
-    read = pydicom.dcmread(written)
+        return b"", f"it cannot be written ({type(error).__name__})"
+    content = written.getvalue()
+    read = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
     for keyword in ("SOPInstanceUID", "PatientName", "PatientID", "StudyInstanceUID"):
         if _text(read, keyword) != _text(dataset, keyword):
-            yield f"{keyword} is not the same after writing and reading"
+            return b"", f"{keyword} is not the same after writing and reading"
+    return content, None
 
 
 def _datasets(dataset: Dataset, leave_out: Sequence[str] = ()) -> Iterator[Dataset]:

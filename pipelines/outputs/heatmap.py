@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ UNPAIRED = frozenset((
     "ABDOMEN", "ABDOMENPELVIS", "BRAIN", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "CSPINE", "HEAD", "HEADNECK",
     "HEART", "LIVER", "LSPINE", "NECK", "NECKCHEST", "PELVIS", "SKULL", "SPINE", "TSPINE", "WHOLEBODY",
 ))  # fmt: skip
+_THREADS = 2
 WARNING = "AI HEATMAP – NOT FOR DIAGNOSTIC USE"
 
 
@@ -49,24 +51,32 @@ class Heatmap:
     quantity: str = "probability"
     name: str = "heatmap"
 
-    def to_dicom(self, study: Study, maker: Maker) -> list[Dataset]:
-        """One single-frame object for each slice with signal, in the volume's order; none when there is no signal."""
+    def to_dicom(self, study: Study, maker: Maker) -> Iterator[Dataset]:
+        """One single-frame object for each slice with signal, in the volume's order; none when there is no signal.
+
+        They are drawn in threads, a few ahead of the one that is asked for: hundreds at once would fill the memory.
+        """
         for label, values in self.probability.items():
             if values.shape != self.volume.voxels.shape:
                 raise ValueError(f"class {label}: shape {values.shape} on a volume of {self.volume.voxels.shape}")
         planes = origin.planes(self.volume)
         shown = [index for index in range(len(planes)) if self._strongest(index).max() >= self.low]
         if not shown:
-            return []
+            return
         rows, columns = self.volume.voxels.shape[1:]
         times = magnification(rows, columns)
         longest = max((self._last_line(planes[index]) for index in shown), key=len)
         stamp = Stamp(rows * times, columns * times, self._captions(maker), longest)
         one = partial(self._slice, times=times, blend=Blend(), stamp=stamp, common=self._common(study, maker))
-        numbers = range(1, len(shown) + 1)
-        uids = [maker.uid(study, self.name, number) for number in numbers]
-        with ThreadPoolExecutor(2) as threads:
-            return list(threads.map(one, numbers, shown, (planes[index] for index in shown), uids))
+        waiting: deque[Future[Dataset]] = deque()
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for number, index in enumerate(shown, 1):
+                uid = maker.uid(study, self.name, number)
+                waiting.append(threads.submit(one, number, index, planes[index], uid))
+                if len(waiting) > 2 * _THREADS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def _strongest(self, index: int) -> np.ndarray:
         """The largest class's value of one frame, 0..1."""

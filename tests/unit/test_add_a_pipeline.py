@@ -25,7 +25,8 @@ def module() -> ModuleType:
 
 def test_the_example_makes_a_valid_report_with_the_right_volume(module: ModuleType) -> None:
     pipeline = module.open_pipeline(None, "cpu")
-    executed = execute(pipeline, pipeline.example(), maker_of(pipeline, "0", datetime(2026, 1, 1, tzinfo=UTC)))
+    study, maker = pipeline.example(), maker_of(pipeline, "0", datetime(2026, 1, 1, tzinfo=UTC))
+    executed = execute(pipeline, study, pipeline.select(study), maker)
     assert [made.name for made in executed.made] == ["report"]
     assert executed.findings["metal_ml"] == pytest.approx(16 * 5 * 2 * 2 / 1000)
 
@@ -34,4 +35,4 @@ def test_the_example_refuses_what_it_does_not_take(module: ModuleType) -> None:
     study = module.CtMetal().example()
     few = Study.from_files([one.path for one in study.instances[:2]])
     with pytest.raises(Unsuitable, match="2 slices"):
-        module.CtMetal().run(few)
+        module.CtMetal().select(few)

@@ -54,11 +54,12 @@ class Knows:
 def run(folder: Path, study: Study | None = None) -> Executed:
     pipeline = CtLung(Knows())
     maker = maker_of(pipeline, "0.1.0", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
-    return execute(pipeline, study or Study.from_folder(folder), maker)
+    study = study or Study.from_folder(folder)
+    return execute(pipeline, study, pipeline.select(study), maker)
 
 
-def made(executed: Executed) -> dict[str, tuple[Dataset, ...]]:
-    return {one.name: one.datasets for one in executed.made}
+def made(executed: Executed) -> dict[str, list[Dataset]]:
+    return {one.name: [released.dataset() for released in one.kept] for one in executed.made}
 
 
 def told(dataset: Dataset) -> str:
@@ -285,7 +286,7 @@ def test_an_unsuitable_study_gets_a_reason_for_each_series_in_one_line_without_t
         (5, {"step": 12.0}),
     )
     with pytest.raises(Unsuitable) as refused:
-        CtLung(Knows()).run(study)
+        CtLung(Knows()).select(study)
     assert refused.value.reason == (
         "no series fits: series 1: ImageType says LOCALIZER; has 1 slice, at least 20 are wanted"
         " | series 2, 3: has 3 slices, at least 20 are wanted | series 4: Modality is MR, wanted CT"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -48,20 +47,14 @@ def ran(opened: Open) -> Run:
         if name not in held:
             pipeline = opened(name)
             study, maker = pipeline.example(), maker_of(pipeline, "0.1.0", CREATED)
-            held[name] = study, maker, execute(pipeline, study, maker)
+            held[name] = study, maker, execute(pipeline, study, pipeline.select(study), maker)
         return held[name]
 
     return get
 
 
 def encoded(executed: Executed) -> dict[str, list[bytes]]:
-    files: dict[str, list[bytes]] = {}
-    for made in executed.made:
-        for dataset in made.datasets:
-            buffer = io.BytesIO()
-            dataset.save_as(buffer, enforce_file_format=True)
-            files.setdefault(made.name, []).append(buffer.getvalue())
-    return files
+    return {made.name: [one.content for one in made.kept] for made in executed.made}
 
 
 def test_there_is_a_pipeline() -> None:
@@ -105,20 +98,23 @@ def test_its_results_join_the_study_as_new_series_of_their_own(ran: Run, name: s
     numbers = [series.get("SeriesNumber") for series in study.series]
     uids = [series.SeriesInstanceUID for series in study.series]
     for made in executed.made:
-        assert {one.StudyInstanceUID for one in made.datasets} == {study.StudyInstanceUID}
-        assert len({(one.SeriesInstanceUID, one.SeriesNumber) for one in made.datasets}) == 1
-        numbers.append(made.datasets[0].SeriesNumber)
-        uids.append(made.datasets[0].SeriesInstanceUID)
+        datasets = [one.dataset() for one in made.kept]
+        assert {one.StudyInstanceUID for one in datasets} == {study.StudyInstanceUID}
+        assert {(one.SOPClassUID, one.SeriesInstanceUID) for one in datasets} == {(made.SOPClassUID, made.SeriesInstanceUID)}
+        assert [int(one.InstanceNumber) for one in datasets] == list(range(1, len(datasets) + 1))
+        [number] = {int(one.SeriesNumber) for one in datasets}
+        numbers.append(number)
+        uids.append(made.SeriesInstanceUID)
     assert len(set(numbers)) == len(numbers)
     assert len(set(uids)) == len(uids)
-    instances = [one.SOPInstanceUID for made in executed.made for one in made.datasets]
+    instances = [one.SOPInstanceUID for made in executed.made for one in made.kept]
     assert len(set(instances)) == len(instances)
 
 
 @every_pipeline
 def test_a_rerun_writes_the_same_bytes(opened: Open, ran: Run, name: str) -> None:
     study, maker, executed = ran(name)
-    assert encoded(execute(opened(name), study, maker)) == encoded(executed)
+    assert encoded(execute(opened(name), study, executed.series, maker)) == encoded(executed)
 
 
 @every_pipeline
@@ -136,7 +132,7 @@ def test_its_results_are_known_as_ours_and_never_taken_in_again(
     both = Study(study.StudyInstanceUID, (*results.series, *study.series))
     assert opened(name).select(both).digest == executed.series.digest
     with pytest.raises(Unsuitable, match="is a result of Overread"):
-        opened(name).run(results)
+        opened(name).select(results)
 
 
 @every_pipeline
@@ -159,7 +155,7 @@ def test_the_stages_are_timed(ran: Run, name: str) -> None:
 def test_a_study_of_another_kind_is_unsuitable_with_a_reason(opened: Open, name: str, tmp_path: Path) -> None:
     ct_study(np.zeros((2, 8, 8), np.int16), (5, 5, 5), tmp_path, Modality="NM", PatientName="Someone^Real")
     with pytest.raises(Unsuitable) as refused:
-        opened(name).run(Study.from_folder(tmp_path))
+        opened(name).select(Study.from_folder(tmp_path))
     assert "series 2" in refused.value.reason
     assert "Someone" not in refused.value.reason
     assert str(tmp_path) not in refused.value.reason

@@ -115,12 +115,13 @@ def test_values_of_eight_bits_are_drawn_like_their_fractions(one: Case) -> None:
 
 
 def test_no_signal_makes_no_series(one: Case) -> None:
-    assert Heatmap(one.volume, {"x": np.zeros(one.masks.shape, np.float16)}, "p").to_dicom(one.study, MAKER) == []
+    nothing = Heatmap(one.volume, {"x": np.zeros(one.masks.shape, np.float16)}, "p")
+    assert list(nothing.to_dicom(one.study, MAKER)) == []
 
 
 def test_values_on_another_grid_are_refused(one: Case) -> None:
     with pytest.raises(ValueError, match="class x"):
-        Heatmap(one.volume, {"x": np.zeros((1, 2, 3), np.float16)}, "p").to_dicom(one.study, MAKER)
+        list(Heatmap(one.volume, {"x": np.zeros((1, 2, 3), np.float16)}, "p").to_dicom(one.study, MAKER))
 
 
 def test_a_rerun_gives_the_same_bytes(one: Case, made: list[Dataset]) -> None:
