@@ -20,7 +20,7 @@ from node.spool import Spool
 from node.store import NewJob, Store
 
 log = logs.get(__name__)
-POLL = 0.3  # seconds between two looks
+POLL = 0.1  # seconds between two looks
 
 
 def evidence(study: OpenStudy, quiet_time: float, longest_wait: float, now: float) -> str | None:

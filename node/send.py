@@ -12,7 +12,7 @@ from node.spool import Spool
 from node.store import Answer, Delivery, Store
 
 log = logs.get(__name__)
-POLL = 0.3  # seconds between two looks
+POLL = 0.1  # seconds between two looks
 
 
 def serve(config: Config, store: Store, spool: Spool, stop: threading.Event, worker: str) -> None:

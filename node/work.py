@@ -15,7 +15,7 @@ from node.spool import Spool
 from node.store import Job, Store
 
 log = logs.get(__name__)
-POLL = 0.3  # seconds between two looks
+POLL = 0.1  # seconds between two looks
 
 
 class Work:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,7 @@ ACCEPTS = Match(
 )  # fmt: skip
 
 NOT_LUNG_ML = 5.0  # below this a lung counts as not found: a report must not measure a few stray voxels
+_THREADS = 2
 CUT_MM2 = 100.0  # lung area on the first or last slice from which on the lung counts as cut off
 
 
@@ -118,7 +120,7 @@ class CtLung:
         )
         timer.lap("predict")
         masks = labels_of(probability)  # no HU and no threshold takes part: the likeliest of elsewhere, left and right
-        lungs = {side.name: measure(volume, masks == side.value) for side in SIDES}
+        lungs = {side.name: measure(volume, masks, side.value) for side in SIDES}
         certainty = features.certainty(probability, masks)
         for side in SIDES:
             if lungs[side.name] is None:
@@ -143,10 +145,11 @@ class CtLung:
         findings = [self._finding(side, volume, masks, lungs[side.name], numbers.get(side.value)) for side in SIDES]
         if not found:
             return [Report(volume, findings, said)]
-        # segment numbers have no holes: a right lung alone is segment 1
-        lookup = np.zeros(256, np.uint8)
-        lookup[list(numbers)] = list(numbers.values())
-        segmentation = Segmentation(volume, lookup[masks], [side.segment(numbers[side.value]) for side in found])
+        if list(numbers) != list(numbers.values()):  # segment numbers have no holes: a right lung alone is segment 1
+            lookup = np.zeros(256, np.uint8)
+            lookup[list(numbers)] = list(numbers.values())
+            masks = lookup[masks]
+        segmentation = Segmentation(volume, masks, [side.segment(numbers[side.value]) for side in found])
         heat = {f"{side.name} lung": probability[side.value - 1] for side in SIDES}
         report = Report(volume, findings, said, segmentation)
         return [segmentation, report, Heatmap(volume, heat, "Softmax probability")]
@@ -155,14 +158,13 @@ class CtLung:
     def _finding(side: Side, volume: Volume, masks: np.ndarray, lung: _Lung, number: int | None) -> Finding:
         if lung is None:
             return Finding(side.tracking_id, codes.LUNG, codes.LUNG, side.laterality, None)
-        mask = masks == side.value
-        key = int(np.argmax(np.count_nonzero(mask, axis=(1, 2))))
+        key = int(np.argmax([np.count_nonzero(labels == side.value) for labels in masks]))
         numbers = (
             Measurement(codes.VOLUME, lung["volume_ml"], codes.MILLILITRE),
             Measurement(codes.ATTENUATION, lung["mean_hu"], codes.HOUNSFIELD, codes.MEAN),
             Measurement(codes.ATTENUATION, lung["sd_hu"], codes.HOUNSFIELD, codes.STANDARD_DEVIATION),
         )
-        return Finding(side.tracking_id, codes.LUNG, codes.LUNG, side.laterality, KeyRegion(key, outline(mask[key])),
+        return Finding(side.tracking_id, codes.LUNG, codes.LUNG, side.laterality, KeyRegion(key, outline(masks[key] == side.value)),
                        numbers, segment=number)  # fmt: skip
 
     def example(self) -> Study:
@@ -181,14 +183,15 @@ def open_pipeline(models: Shelf, device: str) -> CtLung:
 _Lung = Mapping[str, float] | None
 
 
-def measure(volume: Volume, mask: np.ndarray) -> _Lung:
-    """Volume (ml), mean and standard deviation (HU) of a boolean mask on the source grid; None below 5 ml."""
-    count, total, squares = 0, 0.0, 0.0
-    for frame, inside in zip(volume.voxels, mask, strict=True):  # frame by frame: fast, and in little memory
-        values = frame[inside].astype(np.float64)
-        count += values.size
-        total += float(values.sum())
-        squares += float(np.square(values).sum())
+def measure(volume: Volume, masks: np.ndarray, label: int) -> _Lung:
+    """Volume (ml), mean and standard deviation (HU) of a label on the source grid; None below 5 ml."""
+
+    def one(frame: np.ndarray, labels: np.ndarray) -> tuple[int, float, float]:
+        values = frame[labels == label].astype(np.float64)
+        return values.size, float(values.sum()), float(values @ values)
+
+    with ThreadPoolExecutor(_THREADS) as threads:  # frame by frame: fast, and in little memory
+        count, total, squares = (sum(found) for found in zip(*threads.map(one, volume.voxels, masks), strict=True))
     if count * volume.voxel_ml < NOT_LUNG_ML:
         return None
     mean = total / count

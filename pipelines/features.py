@@ -4,6 +4,7 @@ model was. A value that is missing is None, which is a category of its own and n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -15,6 +16,7 @@ Features = dict[str, float | str | None]
 _CATEGORIES = ("Manufacturer", "ManufacturerModelName", "StationName", "SoftwareVersions", "BodyPartExamined",
                "ConvolutionKernel", "PatientPosition", "PhotometricInterpretation", "ContrastBolusAgent")  # fmt: skip
 _NUMBERS = ("KVP", "XRayTubeCurrent", "Exposure", "SliceThickness")
+_THREADS = 2
 _SAMPLES = 2_000_000  # voxels that statistics look at: every n-th, so that the same study always gives the same numbers
 
 
@@ -56,14 +58,20 @@ def pixels(volume: Volume) -> Features:
 def certainty(probability: np.ndarray, labels: np.ndarray) -> Features:
     """How sure a segmentation was: the mean probability of the chosen class, and the share of unsure voxels (0.2 to
     0.8) among those labelled or unsure. `probability` (classes, frames, rows, columns), `labels` on its grid."""
-    chosen, labelled, unsure, either = 0.0, 0, 0, 0
-    for index, frame in enumerate(labels):
-        strongest = probability[:, index].astype(np.float32).max(axis=0)
-        inside, doubtful = frame > 0, (strongest > 0.2) & (strongest < 0.8)
-        chosen += float(strongest[inside].sum())
-        labelled += int(np.count_nonzero(inside))
-        unsure += int(np.count_nonzero(doubtful))
-        either += int(np.count_nonzero(inside | doubtful))
+
+    def one(index: int) -> tuple[float, int, int, int]:
+        frames = [values[index] for values in probability]
+        if probability.dtype == np.float16:  # compared by their bits, which is in the same order and much faster
+            strongest = np.maximum.reduce([frame.view(np.uint16) for frame in frames]).view(np.float16)
+        else:
+            strongest = np.maximum.reduce(frames)
+        strongest = strongest.astype(np.float32)
+        inside, doubtful = labels[index] > 0, (strongest > 0.2) & (strongest < 0.8)
+        return (float(strongest[inside].sum()), int(np.count_nonzero(inside)), int(np.count_nonzero(doubtful)),
+                int(np.count_nonzero(inside | doubtful)))  # fmt: skip
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        chosen, labelled, unsure, either = (sum(f) for f in zip(*threads.map(one, range(len(labels))), strict=True))
     return {
         "mean_probability": chosen / labelled if labelled else None,
         "unsure_share": unsure / either if either else None,

@@ -54,6 +54,9 @@ def stored_frames(instance: Instance, wanted: list[int]) -> Iterator[np.ndarray]
     if (reason := why_not(instance)) is not None:
         raise Unsuitable(f"{image(instance)}: {reason}")
     syntax = _transfer_syntax(instance.header)
+    if (plain := _plain_frames(instance, syntax, wanted)) is not None:
+        yield from plain
+        return
     try:
         dataset = pydicom.dcmread(instance.path, force=True)
         content = dataset.get("PixelData")
@@ -72,6 +75,36 @@ def stored_frames(instance: Instance, wanted: list[int]) -> Iterator[np.ndarray]
             yield array
     except _UNREADABLE as error:
         raise Unsuitable(f"{image(instance)}: its pixel data cannot be decoded ({_brief(error)})") from error
+
+
+def _plain_frames(instance: Instance, syntax: UID, wanted: list[int]) -> list[np.ndarray] | None:
+    """The frames as they lie in the file, for whole bytes in little endian that are not compressed; None for all else.
+
+    Most CT is such. Read through a dataset, its pixels would wait in memory for the garbage collector.
+    """
+    header = instance.header
+    if syntax not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) or not instance.header_end:
+        return None
+    rows, columns, bits = header.get("Rows"), header.get("Columns"), header.get("BitsAllocated")
+    size = int(rows or 0) * int(columns or 0) * (int(bits) // 8)
+    kind = np.dtype(f"<{'i' if header.get('PixelRepresentation') == 1 else 'u'}{int(bits) // 8}")
+    with instance.path.open("rb") as file:
+        file.seek(instance.header_end)
+        start = file.read(12)
+        implicit = syntax == ImplicitVRLittleEndian
+        length = int.from_bytes(start[4:8] if implicit else start[8:12], "little")
+        whole = start[:4] == b"\xe0\x7f\x10\x00" and (implicit or start[4:6] in (b"OW", b"OB"))
+        if not whole or length == 0xFFFFFFFF or not size or max(wanted) * size > length:
+            return None  # what is wrong is told by the way that all others go
+        first = instance.header_end + (8 if implicit else 12)
+        found = []
+        for number in wanted:
+            file.seek(first + (number - 1) * size)
+            content = file.read(size)
+            if len(content) < size:
+                return None
+            found.append(np.frombuffer(content, kind).reshape(int(rows), int(columns)))
+    return found
 
 
 def values(stored: np.ndarray, frame: Frame, kind: np.dtype) -> np.ndarray:

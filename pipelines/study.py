@@ -33,11 +33,13 @@ class NotAStudy(Exception):
 
 @dataclass(frozen=True)
 class Instance:
-    """One SOP instance: where its file lies, its header without pixel data, and its content's digest (hex SHA-256)."""
+    """One SOP instance: where its file lies, its header without pixel data, its content's digest (hex SHA-256), and the
+    byte of the file at which the header ends (0: not known)."""
 
     path: Path
     header: Dataset
     digest: str
+    header_end: int = 0
 
     def get(self, keyword: str, default: Any = None) -> Any:
         """An attribute's value; `default` where it is absent or empty."""
@@ -122,10 +124,10 @@ class Study:
         by_series: dict[str, list[Instance]] = {}
         studies: dict[str, Path] = {}
         for path, digest in digests.items():
-            header = _read_header(path)
+            header, end = _read_header(path)
             studies.setdefault(str(header.get("StudyInstanceUID") or ""), path)
             uid = str(header.get("SeriesInstanceUID", ""))
-            by_series.setdefault(uid, []).append(Instance(path, header, digest or _digest(path)))
+            by_series.setdefault(uid, []).append(Instance(path, header, digest or _digest(path), end))
         if not studies:
             raise NotAStudy("no DICOM file found: give a folder that holds one study")
         if len(studies) > 1 and "" in studies:
@@ -163,16 +165,18 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def _read_header(path: Path) -> Dataset:
+def _read_header(path: Path) -> tuple[Dataset, int]:
     try:
         if not _inflates_within_bounds(path):
             raise NotAStudy(f"{path}: it is deflated, and holds more than {_MOST_INFLATED // 2**20} MB: not read")
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        with path.open("rb") as file:
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+            end = file.tell()
         _drop_unreadable(header)
     except _UNREADABLE as error:
         # the cause stays out of the text: pydicom quotes the bytes that it cannot read, and they may name the patient
         raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
-    return header
+    return header, end
 
 
 def _inflates_within_bounds(path: Path) -> bool:

@@ -44,14 +44,26 @@ class Base:
         SQLite has one writer by nature (BEGIN IMMEDIATE); on PostgreSQL an advisory lock makes it the same, so
         that both behave alike: what a method read is still true when it writes, and the event chain cannot fork.
         """
+        with self._away("does not take the write"), self.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+            yield connection
+
+    def _any(self, query: sa.Select[Any]) -> bool:
+        """Whether a query finds a row, without the write lock: loops that look often must not hold up the listener."""
+        with (
+            self._away("does not answer"),
+            self.engine.connect().execution_options(reading=True) as connection,
+        ):
+            return connection.execute(query.limit(1)).first() is not None
+
+    @contextmanager
+    def _away(self, what: str) -> Iterator[None]:
         try:
-            with self.engine.begin() as connection:
-                if connection.dialect.name == "postgresql":
-                    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
-                yield connection
+            yield
         except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
             cause = type(error.orig).__name__ if isinstance(error, exc.DBAPIError) else "time-out"
-            raise TryAgain(f"the database does not take the write ({cause})") from error
+            raise TryAgain(f"the database {what} ({cause})") from error
 
     @cached_property
     def salt(self) -> bytes:

@@ -30,6 +30,8 @@ class Deliveries(Base):
         claimable = ((deliveries.c.state == "due") & (deliveries.c.due_at <= now)) | (
             (deliveries.c.state == "sending") & (deliveries.c.lease_until < now)
         )
+        if not self._any(sa.select(deliveries.c.id).where(claimable, deliveries.c.peer == peer)):
+            return None
         with self._write() as connection:
             row = connection.execute(
                 _ROW.where(claimable, deliveries.c.peer == peer)

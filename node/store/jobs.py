@@ -24,6 +24,8 @@ class Jobs(Base):
         claimable = ((jobs.c.state == "due") & (jobs.c.due_at <= now)) | (
             (jobs.c.state == "running") & (jobs.c.lease_until < now)
         )
+        if not self._any(sa.select(jobs.c.id).where(claimable)):
+            return None
         with self._write() as connection:
             row = connection.execute(
                 sa.select(jobs, studies.c.study_uid)

@@ -14,6 +14,7 @@ from pydicom.uid import Comprehensive3DSRStorage
 from pipelines.base import InvalidOutput, Released
 from pipelines.outputs import origin, placement
 from pipelines.outputs.completeness import missing
+from pipelines.outputs.encode import Encoder
 from pipelines.outputs.identity import Maker, is_ours
 from pipelines.study import Instance, Study
 
@@ -27,6 +28,7 @@ class Gate:
         self._study = study
         self._maker = maker
         self._facts = _Facts.of(study)
+        self._encoder = Encoder()
         self._count: dict[str, int] = {}
         self._seen: set[str] = set()
 
@@ -40,11 +42,12 @@ class Gate:
         """
         number = self._count[name] = self._count.get(name, 0) + 1
         ours = frozenset(self._maker.uid(self._study, output) for output in (*_REFERRED_TO, name))
-        for fault in _faults(name, dataset, self._study, self._maker, self._facts, ours):
+        fresh = self._encoder.fresh(dataset)  # what earlier objects shared with this one has been looked at there
+        for fault in _faults(name, dataset, fresh, self._study, self._maker, self._facts, ours):
             raise InvalidOutput(f"{name}, object {number}: {fault}")
         if dataset.SOPInstanceUID in self._seen:
             raise InvalidOutput(f"{name}, object {number}: SOPInstanceUID is used twice")
-        content, unlike = _encoded(dataset)
+        content, unlike = _encoded(dataset, fresh, self._encoder)
         if unlike:
             raise InvalidOutput(f"{name}, object {number}: {unlike}")
         self._seen.add(dataset.SOPInstanceUID)
@@ -52,6 +55,8 @@ class Gate:
                         str(dataset.SeriesInstanceUID), content)  # fmt: skip
 
 
+_READ_BACK = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientName", "PatientID", "InstanceNumber",
+              "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")  # fmt: skip
 _REFERRED_TO = ("segmentation", "report", "heatmap")  # results that others may refer to
 
 
@@ -80,7 +85,7 @@ class _Facts:
 
 
 def _faults(
-    name: str, dataset: Dataset, study: Study, maker: Maker, facts: _Facts, ours: frozenset[str]
+    name: str, dataset: Dataset, fresh: Dataset, study: Study, maker: Maker, facts: _Facts, ours: frozenset[str]
 ) -> Iterator[str]:
     """What is wrong with one object, the cheap looks first; each relies on those before it."""
     if fault := missing(dataset):
@@ -88,7 +93,7 @@ def _faults(
     if dataset.StudyInstanceUID != study.StudyInstanceUID:
         yield "StudyInstanceUID is not that of the study"
     for keyword, values in facts.said.items():
-        if _text(dataset, keyword) not in values:
+        if (keyword in fresh or keyword not in dataset) and _text(dataset, keyword) not in values:
             yield f"{keyword} is not that of the study's instances"
     if dataset.SOPInstanceUID not in (maker.uid(study, name), maker.uid(study, name, int(dataset.InstanceNumber or 0))):
         yield "SOPInstanceUID is not derived from the study, the model and the output"
@@ -102,8 +107,8 @@ def _faults(
         yield "SeriesNumber is that of a series of the study"
     if dataset.get("FrameOfReferenceUID") and dataset.FrameOfReferenceUID not in facts.frames:
         yield "FrameOfReferenceUID is not that of the source"
-    yield from _uid_faults(dataset)
-    yield from _reference_faults(dataset, facts.held, facts.known, ours)
+    yield from _uid_faults(fresh)
+    yield from _reference_faults(fresh, facts.held, facts.known, ours)
     if fault := placement.misplaced(dataset, facts.held):
         yield fault
     if dataset.SOPClassUID == Comprehensive3DSRStorage:
@@ -172,16 +177,15 @@ def _pixel_faults(dataset: Dataset) -> Iterator[str]:
             yield f"PixelData has {len(dataset.PixelData)} bytes where the header promises {wanted + wanted % 2}"
 
 
-def _encoded(dataset: Dataset) -> tuple[bytes, str | None]:
-    """The object's file, and what of it is not the same when it is read back."""
-    written = BytesIO()
+def _encoded(dataset: Dataset, fresh: Dataset, encoder: Encoder) -> tuple[bytes, str | None]:
+    """The object's file, and what of its fresh elements is not the same when they are read back."""
     try:
-        pydicom.dcmwrite(written, dataset, enforce_file_format=True)
+        content = encoder.encode(dataset)
     except (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError, NotImplementedError) as error:
         return b"", f"it cannot be written ({type(error).__name__})"
-    content = written.getvalue()
-    read = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
-    for keyword in ("SOPInstanceUID", "PatientName", "PatientID", "StudyInstanceUID"):
+    wanted = [keyword for keyword in _READ_BACK if keyword in fresh]
+    read = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=wanted)
+    for keyword in wanted:
         if _text(read, keyword) != _text(dataset, keyword):
             return b"", f"{keyword} is not the same after writing and reading"
     return content, None

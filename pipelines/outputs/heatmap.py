@@ -17,7 +17,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from pipelines.outputs import codes, equipment, origin
 from pipelines.outputs.identity import Maker
-from pipelines.outputs.overlay import Blend, Captions, Stamp, levels, magnification, window
+from pipelines.outputs.overlay import Blend, Captions, Scale, Stamp, magnification, window
 from pipelines.study import Study
 
 if TYPE_CHECKING:
@@ -60,14 +60,16 @@ class Heatmap:
             if values.shape != self.volume.voxels.shape:
                 raise ValueError(f"class {label}: shape {values.shape} on a volume of {self.volume.voxels.shape}")
         planes = origin.planes(self.volume)
-        shown = [index for index in range(len(planes)) if self._strongest(index).max() >= self.low]
+        scale = Scale(self.low, self.high)
+        shown = [index for index in range(len(planes)) if self._level(index, scale).any()]
         if not shown:
             return
         rows, columns = self.volume.voxels.shape[1:]
         times = magnification(rows, columns)
         longest = max((self._last_line(planes[index]) for index in shown), key=len)
         stamp = Stamp(rows * times, columns * times, self._captions(maker), longest)
-        one = partial(self._slice, times=times, blend=Blend(), stamp=stamp, common=self._common(study, maker))
+        common = self._common(study, maker)
+        one = partial(self._slice, times=times, scale=scale, blend=Blend(), stamp=stamp, common=common)
         waiting: deque[Future[Dataset]] = deque()
         with ThreadPoolExecutor(_THREADS) as threads:
             for number, index in enumerate(shown, 1):
@@ -78,11 +80,9 @@ class Heatmap:
             while waiting:
                 yield waiting.popleft().result()
 
-    def _strongest(self, index: int) -> np.ndarray:
-        """The largest class's value of one frame, 0..1."""
-        stack = [values[index] for values in self.probability.values()]
-        strongest = stack[0] if len(stack) == 1 else np.maximum.reduce(stack)
-        return strongest.astype(np.float32) / 255 if strongest.dtype == np.uint8 else strongest
+    def _level(self, index: int, scale: Scale) -> np.ndarray:
+        """The colour level of the largest class at each pixel of a frame; 0 where nothing is drawn."""
+        return scale([values[index] for values in self.probability.values()])
 
     def _captions(self, maker: Maker) -> Captions:
         source = str(self.volume.instances[0].get("SeriesInstanceUID", ""))
@@ -105,12 +105,13 @@ class Heatmap:
         plane: origin.Plane,
         uid: str,
         times: int,
+        scale: Scale,
         blend: Blend,
         stamp: Stamp,
         common: Dataset,
     ) -> Dataset:
         grey = window(self.volume.voxels[index], *self.window)
-        rgb = blend(grey, levels(self._strongest(index), self.low, self.high))
+        rgb = blend(grey, self._level(index, scale))
         if times > 1:
             rgb = rgb.repeat(times, axis=0).repeat(times, axis=1)
         stamp.put(rgb, self._last_line(plane))

@@ -147,14 +147,16 @@ def stand_ins(volume: Volume, study: Study) -> list[Dataset]:
     """
     if is_multi_frame(volume):
         return [_multi_frame_stand_in(volume, study)]
-    found = []
+    found, shared = [], bare(volume.instances[0], study, volume)
     for here in planes(volume):
-        one = bare(here.instance, study, volume)
-        one.ImagePositionPatient, one.ImageOrientationPatient = (
-            list(here.ImagePositionPatient),
-            list(here.ImageOrientationPatient),
-        )
-        one.PixelSpacing = list(here.PixelSpacing)
+        one = Dataset({element.tag: element for element in shared})  # elements are shared: each own one is a new one
+        own = Dataset()
+        own.SOPClassUID, own.SOPInstanceUID = here.instance.SOPClassUID, here.instance.SOPInstanceUID
+        own.ImagePositionPatient = list(here.ImagePositionPatient)
+        own.ImageOrientationPatient = list(here.ImageOrientationPatient)
+        own.PixelSpacing = list(here.PixelSpacing)
+        _take_lossy(own, here.instance)
+        one.update(own)
         found.append(one)
     return found
 
@@ -187,7 +189,11 @@ def bare(instance: Instance, study: Study, volume: Volume) -> Dataset:
     one.Rows, one.Columns = volume.voxels.shape[1:]
     one.FrameOfReferenceUID = str(volume.instances[0].get("FrameOfReferenceUID", "")) or None
     one.SliceThickness = format_number_as_ds(float(volume.spacing[0]))
+    _take_lossy(one, instance)
+    return one
+
+
+def _take_lossy(made: Dataset, instance: Instance) -> None:
     for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         if instance.get(keyword) is not None:
-            setattr(one, keyword, instance.get(keyword))
-    return one
+            setattr(made, keyword, instance.get(keyword))

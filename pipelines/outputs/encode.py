@@ -1,0 +1,68 @@
+"""Objects of one output as DICOM files. A series of hundreds shares most of its elements: each of them is encoded once."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, cast
+
+from pydicom.charset import convert_encodings
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element, write_file_meta_info
+from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.valuerep import AMBIGUOUS_VR
+
+_PIXEL_DATA = 0x7FE00010  # laid into the file as it is: each copy of it would cost more than all other elements
+
+
+class Encoder:
+    """Writes datasets in Explicit VR Little Endian, element by element with pydicom's own writer."""
+
+    def __init__(self) -> None:
+        # by the element's identity: the element (so that no other one takes its identity), its value, its bytes
+        self._known: dict[int, tuple[DataElement, Any, bytes]] = {}
+
+    def fresh(self, dataset: Dataset) -> Dataset:
+        """What of `dataset` was not part of an earlier object in the same form; pixel data is left out."""
+        found = Dataset()
+        for element in dataset.elements():
+            if element.tag != _PIXEL_DATA and self._bytes_of(element) is None:
+                found[element.tag] = dataset[element.tag]
+        return found
+
+    def encode(self, dataset: Dataset) -> bytes:
+        """The whole file. Raises ValueError for another transfer syntax, and what pydicom raises for a value that its
+        VR does not allow."""
+        if dataset.file_meta.TransferSyntaxUID != ExplicitVRLittleEndian:
+            raise ValueError("results are written in Explicit VR Little Endian")
+        head = _buffer()
+        head.write(b"\0" * 128 + b"DICM")
+        write_file_meta_info(head, dataset.file_meta, enforce_standard=True)
+        charset = convert_encodings(dataset.get("SpecificCharacterSet", "iso8859"))
+        parts = [head.getvalue()]
+        for element in dataset.elements():
+            if element.tag == _PIXEL_DATA:
+                value = cast(bytes, element.value)
+                parts += [struct.pack("<HH2sHI", 0x7FE0, 0x0010, str(element.VR).encode(), 0, len(value)), value]
+            else:
+                parts.append(self._bytes_of(element) or self._write(dataset[element.tag], dataset, charset))
+        return b"".join(parts)
+
+    def _bytes_of(self, element: DataElement | RawDataElement) -> bytes | None:
+        known = self._known.get(id(element))
+        return known[2] if known is not None and known[1] is element.value else None
+
+    def _write(self, element: DataElement, dataset: Dataset, charset: list[str]) -> bytes:
+        buffer = _buffer()
+        clear = correct_ambiguous_vr_element(element, dataset, True) if element.VR in AMBIGUOUS_VR else element
+        write_data_element(buffer, clear, charset)
+        encoded = buffer.getvalue()
+        self._known[id(element)] = element, element.value, encoded
+        return encoded
+
+
+def _buffer() -> DicomBytesIO:
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    return buffer
