@@ -164,8 +164,8 @@ class CtLung:
             Measurement(codes.ATTENUATION, lung["mean_hu"], codes.HOUNSFIELD, codes.MEAN),
             Measurement(codes.ATTENUATION, lung["sd_hu"], codes.HOUNSFIELD, codes.STANDARD_DEVIATION),
         )
-        return Finding(side.tracking_id, codes.LUNG, codes.LUNG, side.laterality, KeyRegion(key, outline(masks[key] == side.value)),
-                       numbers, segment=number)  # fmt: skip
+        region = KeyRegion(key, outline(masks[key] == side.value))
+        return Finding(side.tracking_id, codes.LUNG, codes.LUNG, side.laterality, region, numbers, segment=number)
 
     def example(self) -> Study:
         """A coarse chest phantom of 40 slices, written to a temporary folder that lives as long as this pipeline."""

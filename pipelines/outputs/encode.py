@@ -1,4 +1,4 @@
-"""Objects of one output as DICOM files. A series of hundreds shares most of its elements: each of them is encoded once."""
+"""Objects of one output as DICOM files. What the objects of a series share is encoded once."""
 
 from __future__ import annotations
 

@@ -146,7 +146,9 @@ class Stamp:
         _write(draw, (8, top), warning, font)
         return top - 2, top + size + 6, 2, round(width) + 16
 
-    def _draw_scale(self, canvas: Image.Image, draw: ImageDraw.ImageDraw, captions: Captions) -> tuple[int, int, int, int]:
+    def _draw_scale(
+        self, canvas: Image.Image, draw: ImageDraw.ImageDraw, captions: Captions
+    ) -> tuple[int, int, int, int]:
         height, wide = max(120, self._rows // 3), max(10, self._columns // 44)
         right, top = self._columns - 6, (self._rows - height) // 2
         labels = [f"{captions.high:.2f}", f"{(captions.high + captions.low) / 2:.2f}", f"{captions.low:.2f}"]

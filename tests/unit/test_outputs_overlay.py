@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.outputs.colours import heat_colours, lab_from_dicom, lab_to_rgb, rgb_to_lab
-from pipelines.outputs.overlay import Blend, levels, magnification, window
+from pipelines.outputs.overlay import Blend, Scale, levels, magnification, window
 
 
 def lightness(rgb: np.ndarray) -> np.ndarray:
@@ -42,6 +42,18 @@ def test_colour_grows_stronger_with_the_value() -> None:
 
 def test_nothing_below_the_lowest_value_is_coloured() -> None:
     assert levels(np.array([0, 0.049, 0.05, 0.5, 1, 2]), 0.05, 1.0).tolist() == [0, 0, 1, 121, 255, 255]
+
+
+def test_looked_up_levels_are_the_computed_ones_of_the_largest() -> None:
+    rng = np.random.default_rng(1)
+    halves = [rng.random((30, 40)).astype(np.float16), rng.random((30, 40)).astype(np.float16)]
+    whole = [rng.integers(0, 256, (30, 40), np.uint8), rng.integers(0, 256, (30, 40), np.uint8)]
+    scale = Scale(0.05, 0.9)
+    for several, values in ((halves, np.maximum(*halves)), (whole, np.maximum(*whole) / 255),
+                            ([one.astype(np.float32) for one in halves], np.maximum(*halves))):  # fmt: skip
+        assert np.array_equal(scale(several), levels(values, 0.05, 0.9))
+        assert np.array_equal(scale([one[:, ::-1] for one in several]), levels(values[:, ::-1], 0.05, 0.9))
+        assert scale(several[:1]).shape == (30, 40)
 
 
 def test_a_window_has_the_ends_that_the_standard_gives() -> None:

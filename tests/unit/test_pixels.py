@@ -13,6 +13,9 @@ import pydicom
 import pytest
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLossless,
     JPEGLosslessSV1,
@@ -47,6 +50,28 @@ LOSSLESS = (RLELossless, JPEGLSLossless, JPEG2000Lossless, JPEGLossless, JPEGLos
 def test_losslessly_compressed_pixels_are_the_same_numbers(syntax: str, tmp_path: Path) -> None:
     hu = builders.voxels((4, 64, 60))
     assert np.array_equal(read(builders.compressed(builders.axial(tmp_path, hu), syntax)).voxels, hu)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize("several", [False, True], ids=["single-frame", "enhanced"])
+def test_plain_pixels_are_read_as_the_library_reads_them(
+    syntax: str, several: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hu = builders.voxels((5, 64, 60))
+    paths = builders.axial(tmp_path, hu)
+    if several:
+        paths = [builders.enhanced(paths, tmp_path / "enhanced.dcm", [2, 0, 4, 1, 3])]
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = syntax
+        if syntax == ExplicitVRBigEndian:
+            dataset.PixelData = np.frombuffer(dataset.PixelData, "<i2").byteswap().tobytes()
+        pydicom.dcmwrite(path, dataset, implicit_vr=syntax == ImplicitVRLittleEndian,
+                         little_endian=syntax != ExplicitVRBigEndian)  # fmt: skip
+    found = read(paths).voxels
+    assert np.array_equal(found, hu)
+    monkeypatch.setattr(pixels, "_plain_frames", lambda *_: None)
+    assert np.array_equal(read(paths).voxels, found)
 
 
 def test_deflated_files_are_the_same_numbers(tmp_path: Path) -> None:
