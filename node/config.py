@@ -94,6 +94,7 @@ class Peer(_Section):
     port: int = Field(ge=1, le=65535)
     may: tuple[Literal["echo", "store"], ...] = ("echo",)
     addresses: tuple[str, ...] = ()  # networks it may call from; default: its host
+    associations: int = Field(1, ge=1, le=16)  # at once, when many results of one output go to it
 
     @field_validator("addresses")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,9 +34,25 @@ class Output(Protocol):
     def name(self) -> str:
         """What it is called in the log, in file names and in derived UIDs: segmentation, report, heatmap."""
 
-    def to_dicom(self, study: Study, maker: Maker) -> Iterable[Dataset]:
-        """The objects, complete and valid, with UIDs from `maker.uid` and numbers from 1; made one by one where there
-        are many."""
+    def to_dicom(self, study: Study, maker: Maker) -> Sequence[Dataset]:
+        """The objects, complete and valid, with UIDs from `maker.uid` and InstanceNumbers from 1, in their order; as
+        `Objects` where making them takes time."""
+
+
+class Objects(Sequence["Dataset"]):
+    """Objects of which each is made when it is asked for, in any order and in any process."""
+
+    def __init__(self, count: int, make: Callable[[int], Dataset]) -> None:
+        """`make`: the object at an index from 0."""
+        self._count, self._make = count, make
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[at] for at in range(self._count)[index]]
+        return self._make(range(self._count)[index])
 
 
 @dataclass(frozen=True)
@@ -112,39 +128,57 @@ class Executed:
     timings: Mapping[str, float]
 
 
+Spread = Callable[[int, Callable[[int], Any]], Iterable[tuple[int, Any]]]
+
+
+def one_by_one(count: int, do: Callable[[int], Any]) -> Iterator[tuple[int, Any]]:
+    """Each index from 0 up to `count` with what `do` gives for it. Another such function may spread them over processes
+    and give them in any order."""
+    return ((index, do(index)) for index in range(count))
+
+
 def execute(
     pipeline: Pipeline,
     study: Study,
     series: Series,
     maker: Maker,
     take: Callable[[Released], Any] = lambda released: released,
-    tell: Callable[[str], None] = lambda stage: None,
+    spread: Spread = one_by_one,
 ) -> Executed:
-    """Run a pipeline on the series that it selected, make its DICOM objects one after another, and let none pass that
-    fails the gate.
+    """Run a pipeline on the series that it selected, make its DICOM objects, and let none pass that fails the gate.
 
-    `take` gets each object as soon as it has passed, so that it can be written while the next is made: what it gets
-    counts only when `execute` returns. `tell` hears the name of each stage as it begins. Raises Unsuitable,
-    InvalidOutput, and what the model raises.
+    `take` gets each object as soon as it has passed, in the process that made it, so that it can be written there and
+    then: what it gives counts only when `execute` returns. `spread` tells where the objects are made. Raises
+    Unsuitable, InvalidOutput, and what the model raises.
     """
     from pipelines.outputs.check import Gate
 
-    tell("run")
     begun = time.perf_counter()
     result = pipeline.run(study, series)
     timings = {"run": time.perf_counter() - begun, **{f"run.{name}": took for name, took in result.timings.items()}}
-    made = []
+    names = [output.name for output in result.outputs]
+    if len(set(names)) < len(names):
+        raise InvalidOutput(f"two outputs of {', '.join(names)} have one name, from which their UIDs are derived")
     gate = Gate(study, maker)
-    for output in result.outputs:
-        tell(output.name)
-        begun = time.perf_counter()
-        kept = []
-        for dataset in output.to_dicom(study, maker):
-            released = gate.release(output.name, dataset)
-            kept.append(take(released))
-        if kept:
-            made.append(Made(output.name, released.SOPClassUID, released.SeriesInstanceUID, tuple(kept)))
-        timings[f"write.{output.name}"] = time.perf_counter() - begun
+    begun = time.perf_counter()
+    objects = [output.to_dicom(study, maker) for output in result.outputs]
+    places = [(output, index) for output, one in enumerate(objects) for index in range(len(one))]
+
+    def make(place: int) -> tuple[str, str, Any, float]:
+        began = time.perf_counter()
+        output, index = places[place]
+        released = gate.release(names[output], index + 1, objects[output][index])
+        kept = take(released)
+        return released.SOPClassUID, released.SeriesInstanceUID, kept, time.perf_counter() - began
+
+    found = dict(spread(len(places), make))
+    made = []
+    for output, name in enumerate(names):
+        ours = [found[place] for place, (its, _) in enumerate(places) if its == output]
+        timings[f"write.{name}"] = sum(one[3] for one in ours)
+        if ours:
+            made.append(Made(name, ours[0][0], ours[0][1], tuple(one[2] for one in ours)))
+    timings["write"] = time.perf_counter() - begun
     return Executed(tuple(made), series, result.findings, result.features, timings)
 
 

@@ -95,8 +95,8 @@ class Case:
         gate = Gate(self.study, maker)
         for output in (self.segmentation, self.report, self.heatmap):
             made[output.name] = list(output.to_dicom(self.study, maker))
-            for dataset in made[output.name]:
-                gate.release(output.name, dataset)
+            for number, dataset in enumerate(made[output.name], 1):
+                gate.release(output.name, number, dataset)
         return made
 
 

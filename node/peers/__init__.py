@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 from pydicom.uid import UID
 
@@ -17,6 +20,7 @@ from node.peers.statuses import classify
 
 __all__ = ["Answer", "Echo", "echo", "store"]
 
+_WORTH_ANOTHER = 32  # instances for which it is worth opening another association
 _VERIFICATION: Offer = ("1.2.840.10008.1.1", "1.2.840.10008.1.2")
 
 
@@ -58,9 +62,9 @@ def echo(config: Config, peer: Peer) -> Echo:
 def store(config: Config, peer: Peer, files: Sequence[Path]) -> Iterator[Answer]:
     """C-STORE `files` at `peer` and yield the answer for each, in any order.
 
-    Datasets go out as they lie in the files. One association carries up to 128 pairs of SOP class and transfer
-    syntax; more take a second one. Raises TryAgain when the peer is away or the association breaks: what was
-    yielded before still holds.
+    Datasets go out as they lie in the files, many of them over as many associations at once as the peer's
+    configuration allows. One association carries up to 128 pairs of SOP class and transfer syntax; more take another
+    one. Raises TryAgain when the peer is away or the association breaks: what was yielded before still holds.
     """
     heads: dict[Path, Head] = {}
     for path in files:
@@ -71,10 +75,63 @@ def store(config: Config, peer: Peer, files: Sequence[Path]) -> Iterator[Answer]
     offers = list(dict.fromkeys((head.sop_class, head.transfer_syntax) for head in heads.values()))
     for start in range(0, len(offers), MOST_CONTEXTS):
         some = offers[start : start + MOST_CONTEXTS]
-        with Requestor(config.node, peer, some) as association:
-            for path, head in heads.items():
-                if (head.sop_class, head.transfer_syntax) in some:
-                    yield _store_one(association, peer, path, head)
+        waiting = deque((path, head) for path, head in heads.items() if (head.sop_class, head.transfer_syntax) in some)
+        count = min(peer.associations, 1 + len(waiting) // _WORTH_ANOTHER)
+        yield from (
+            _store_all(config, peer, some, waiting)
+            if count == 1
+            else _store_together(config, peer, some, waiting, count)
+        )
+
+
+_Waiting = deque[tuple[Path, Head]]
+
+
+def _store_all(config: Config, peer: Peer, offers: Sequence[Offer], waiting: _Waiting) -> Iterator[Answer]:
+    """Over one association, until none is waiting."""
+    with Requestor(config.node, peer, offers) as association:
+        while waiting:
+            try:
+                path, head = waiting.popleft()
+            except IndexError:  # another association was quicker
+                return
+            yield _store_one(association, peer, path, head)
+
+
+def _store_together(
+    config: Config, peer: Peer, offers: Sequence[Offer], waiting: _Waiting, count: int
+) -> Iterator[Answer]:
+    """Over `count` associations at once. A peer that takes fewer is served over those that it takes."""
+    answers: SimpleQueue[Answer | Exception | None] = SimpleQueue()
+    wanted, answered, errors = len(waiting), 0, list[Exception]()
+
+    def serve() -> None:
+        try:
+            for answer in _store_all(config, peer, offers, waiting):
+                answers.put(answer)
+        except Exception as error:  # noqa: BLE001  raised below, in the thread that asks
+            answers.put(error)
+        answers.put(None)
+
+    threads = [threading.Thread(target=serve, name=f"to {peer.name}", daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    running = count
+    try:
+        while running:
+            answer = answers.get()
+            if answer is None:
+                running -= 1
+            elif isinstance(answer, Exception):
+                errors.append(answer)
+            else:
+                answered += 1
+                yield answer
+    finally:
+        waiting.clear()  # nobody listens any more: each association ends after the instance that it is at
+    for error in errors:
+        if answered < wanted or not isinstance(error, TryAgain):
+            raise error
 
 
 def _store_one(association: Requestor, peer: Peer, path: Path, head: Head) -> Answer:

@@ -8,7 +8,6 @@ import hashlib
 import signal
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,18 +19,19 @@ from node import __version__, logs, processes
 from node.config import Config
 from node.runners.base import Outcome, Request
 from node.spool import Spool
+from node.spreading import spread_over_processes
 from node.store.nouns import JobResult, NewOutput, OutputFile
 from pipelines import registry
 from pipelines.base import InvalidOutput, Pipeline, Released, Unsuitable, execute, maker_of
 from pipelines.study import NotAStudy, Replaced, Study
 
 log = logs.get(__name__)
-_WRITERS = 4
 
 
 def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
     """Warm up, say so, then answer requests until the pipe closes."""
     processes.end_with_parent()
+    processes.keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says when to end
     logs.set_up(config.node.log_level, config.node.log_json, "models")
     try:
@@ -69,19 +69,16 @@ def answer(pipeline: Pipeline, request: Request) -> Outcome:
             reason = f"unchanged: revision {request.revision} brought nothing that {pipeline.name} reads"
             return Outcome("skipped", f"{reason}; the result of revision {former['revision']} stands")
         spool = Spool(request.spool)
-        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="spool") as writers:  # a disk's syncs wait side by side
-            executed = execute(
-                pipeline, study, series, maker,
-                lambda released: writers.submit(_write, released, study.StudyInstanceUID, spool),
-            )  # fmt: skip
-            made = time.perf_counter()
-            outputs = tuple(
-                NewOutput(one.name, one.SeriesInstanceUID, one.SOPClassUID, tuple(kept.result() for kept in one.kept))
-                for one in executed.made
-            )
-            if outputs:
-                spool.sync_results(study.StudyInstanceUID)
-        timings = {**executed.timings, "spool": time.perf_counter() - made, "all": time.perf_counter() - begun}
+        executed = execute(
+            pipeline, study, series, maker,
+            lambda released: _write(released, study.StudyInstanceUID, spool), spread_over_processes,
+        )  # fmt: skip
+        outputs = tuple(
+            NewOutput(one.name, one.SeriesInstanceUID, one.SOPClassUID, one.kept) for one in executed.made
+        )
+        if outputs:
+            spool.sync_results(study.StudyInstanceUID)
+        timings = {**executed.timings, "all": time.perf_counter() - begun}
         result = JobResult(
             series.SeriesInstanceUID, series.digest, made_by,
             {name: round(seconds, 4) for name, seconds in timings.items()}, executed.findings, executed.features,

@@ -29,28 +29,22 @@ class Gate:
         self._maker = maker
         self._facts = _Facts.of(study)
         self._encoder = Encoder()
-        self._count: dict[str, int] = {}
-        self._seen: set[str] = set()
 
-    def release(self, name: str, dataset: Dataset) -> Released:
-        """The object as it may leave, encoded. Raises InvalidOutput: one line with the output, the number of the
-        object, the attribute, the fault.
+    def release(self, name: str, number: int, dataset: Dataset) -> Released:
+        """Object `number` (from 1) of an output as it may leave, encoded. Raises InvalidOutput: one line with the
+        output, the number, the attribute, the fault.
 
         Every object has the patient and study of the study's instances, a UID of ours, one series; refers to nothing
         that the study and our own results do not hold; lies on its source within 0.01 mm; has what its IOD needs; and
         reads back as it was written.
         """
-        number = self._count[name] = self._count.get(name, 0) + 1
         ours = frozenset(self._maker.uid(self._study, output) for output in (*_REFERRED_TO, name))
         fresh = self._encoder.fresh(dataset)  # what earlier objects shared with this one has been looked at there
-        for fault in _faults(name, dataset, fresh, self._study, self._maker, self._facts, ours):
+        for fault in _faults(name, number, dataset, fresh, self._study, self._maker, self._facts, ours):
             raise InvalidOutput(f"{name}, object {number}: {fault}")
-        if dataset.SOPInstanceUID in self._seen:
-            raise InvalidOutput(f"{name}, object {number}: SOPInstanceUID is used twice")
         content, unlike = _encoded(dataset, fresh, self._encoder)
         if unlike:
             raise InvalidOutput(f"{name}, object {number}: {unlike}")
-        self._seen.add(dataset.SOPInstanceUID)
         return Released(name, number, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID),
                         str(dataset.SeriesInstanceUID), content)  # fmt: skip
 
@@ -85,7 +79,14 @@ class _Facts:
 
 
 def _faults(
-    name: str, dataset: Dataset, fresh: Dataset, study: Study, maker: Maker, facts: _Facts, ours: frozenset[str]
+    name: str,
+    number: int,
+    dataset: Dataset,
+    fresh: Dataset,
+    study: Study,
+    maker: Maker,
+    facts: _Facts,
+    ours: frozenset[str],
 ) -> Iterator[str]:
     """What is wrong with one object, the cheap looks first; each relies on those before it."""
     if fault := missing(dataset):
@@ -95,7 +96,9 @@ def _faults(
     for keyword, values in facts.said.items():
         if (keyword in fresh or keyword not in dataset) and _text(dataset, keyword) not in values:
             yield f"{keyword} is not that of the study's instances"
-    if dataset.SOPInstanceUID not in (maker.uid(study, name), maker.uid(study, name, int(dataset.InstanceNumber or 0))):
+    if dataset.InstanceNumber != number:  # no two objects have one number, and so no two have one UID
+        yield "InstanceNumber is not the object's number in its output"
+    if dataset.SOPInstanceUID not in (maker.uid(study, name, number), maker.uid(study, name) if number == 1 else ""):
         yield "SOPInstanceUID is not derived from the study, the model and the output"
     if dataset.SeriesInstanceUID != maker.uid(study, name, "series"):
         yield "SeriesInstanceUID is not derived from the study, the model and the output"

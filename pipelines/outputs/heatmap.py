@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import deque
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
 
+from pipelines.base import Objects
 from pipelines.outputs import codes, equipment, origin
 from pipelines.outputs.identity import Maker
 from pipelines.outputs.overlay import Blend, Captions, Scale, Stamp, magnification, window
@@ -28,7 +27,6 @@ UNPAIRED = frozenset((
     "ABDOMEN", "ABDOMENPELVIS", "BRAIN", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "CSPINE", "HEAD", "HEADNECK",
     "HEART", "LIVER", "LSPINE", "NECK", "NECKCHEST", "PELVIS", "SKULL", "SPINE", "TSPINE", "WHOLEBODY",
 ))  # fmt: skip
-_THREADS = 2
 WARNING = "AI HEATMAP – NOT FOR DIAGNOSTIC USE"
 
 
@@ -51,11 +49,8 @@ class Heatmap:
     quantity: str = "probability"
     name: str = "heatmap"
 
-    def to_dicom(self, study: Study, maker: Maker) -> Iterator[Dataset]:
-        """One single-frame object for each slice with signal, in the volume's order; none when there is no signal.
-
-        They are drawn in threads, a few ahead of the one that is asked for: hundreds at once would fill the memory.
-        """
+    def to_dicom(self, study: Study, maker: Maker) -> Sequence[Dataset]:
+        """One single-frame object for each slice with signal, in the volume's order; none when there is no signal."""
         for label, values in self.probability.items():
             if values.shape != self.volume.voxels.shape:
                 raise ValueError(f"class {label}: shape {values.shape} on a volume of {self.volume.voxels.shape}")
@@ -63,22 +58,18 @@ class Heatmap:
         scale = Scale(self.low, self.high)
         shown = [index for index in range(len(planes)) if self._level(index, scale).any()]
         if not shown:
-            return
+            return []
         rows, columns = self.volume.voxels.shape[1:]
         times = magnification(rows, columns)
         longest = max((self._last_line(planes[index]) for index in shown), key=len)
         stamp = Stamp(rows * times, columns * times, self._captions(maker), longest)
-        common = self._common(study, maker)
-        one = partial(self._slice, times=times, scale=scale, blend=Blend(), stamp=stamp, common=common)
-        waiting: deque[Future[Dataset]] = deque()
-        with ThreadPoolExecutor(_THREADS) as threads:
-            for number, index in enumerate(shown, 1):
-                uid = maker.uid(study, self.name, number)
-                waiting.append(threads.submit(one, number, index, planes[index], uid))
-                if len(waiting) > 2 * _THREADS:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+        one = partial(
+            self._slice, times=times, scale=scale, blend=Blend(), stamp=stamp, common=self._common(study, maker)
+        )
+        return Objects(
+            len(shown),
+            lambda at: one(at + 1, shown[at], planes[shown[at]], maker.uid(study, self.name, at + 1)),
+        )
 
     def _level(self, index: int, scale: Scale) -> np.ndarray:
         """The colour level of the largest class at each pixel of a frame; 0 where nothing is drawn."""

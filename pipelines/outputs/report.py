@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as PydicomCode
 from pydicom.uid import ExplicitVRLittleEndian
 
+from pipelines.base import Objects
 from pipelines.outputs import codes, equipment, origin
 from pipelines.outputs.codes import Code
 from pipelines.outputs.identity import MANUFACTURER, Maker
@@ -42,8 +43,11 @@ class Report:
     procedure: Code = codes.CT_PROCEDURE  # from CID 100
     name: str = "report"
 
-    def to_dicom(self, study: Study, maker: Maker) -> list[Dataset]:
+    def to_dicom(self, study: Study, maker: Maker) -> Sequence[Dataset]:
         """One SR document: complete, unverified, preliminary; it names the earlier report that it replaces."""
+        return Objects(1, lambda _: self._make(study, maker))
+
+    def _make(self, study: Study, maker: Maker) -> Dataset:
         source = self.volume.instances[0].header
         segmented = self.segmentation is not None and bool(self.segmentation.masks.any())
         evidence = self._evidence(study, maker, segmented)
@@ -65,7 +69,7 @@ class Report:
         origin.take_identity(made, source)
         equipment.mark(made, study, maker, source, self.name, "report")
         made.ContentTemplateSequence[0].MappingResource = "DCMR"
-        return [made]
+        return made
 
     def _evidence(self, study: Study, maker: Maker, segmented: bool) -> list[Dataset]:
         evidence = list({str(one.SOPInstanceUID): one for one in origin.stand_ins(self.volume, study)}.values())

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as PydicomCode
 from pydicom.uid import ExplicitVRLittleEndian
 
+from pipelines.base import Objects
 from pipelines.outputs import codes, equipment, origin
 from pipelines.outputs.identity import MANUFACTURER, Maker
 from pipelines.outputs.parts import Segment
@@ -39,19 +40,23 @@ class Segmentation:
     segments: Sequence[Segment]
     name: str = "segmentation"
 
-    def to_dicom(self, study: Study, maker: Maker) -> list[Dataset]:
+    def to_dicom(self, study: Study, maker: Maker) -> Sequence[Dataset]:
         """One SEG; none when no voxel is labelled, or the source has no frame of reference to place it in."""
         source = self.volume.instances[0].header
         if self.masks.shape != self.volume.voxels.shape:
             raise ValueError(f"masks of shape {self.masks.shape} on a volume of {self.volume.voxels.shape}")
         if not self.masks.any() or not source.get("FrameOfReferenceUID"):
             return []
+        return Objects(1, lambda _: self._make(study, maker))
+
+    def _make(self, study: Study, maker: Maker) -> Dataset:
+        source = self.volume.instances[0].header
         made = self._build(study, maker)
         self._correct(made, study, maker)
         origin.take_identity(made, source)
         origin.take_region(made, source)
         equipment.mark(made, study, maker, source, self.name, "segmentation")
-        return [made]
+        return made
 
     def _build(self, study: Study, maker: Maker) -> HighdicomSegmentation:
         planes = origin.planes(self.volume)

@@ -29,8 +29,8 @@ def made(one: Case) -> dict[str, list[Dataset]]:
 
 def check(name: str, datasets: list[Dataset], study: Study, maker: Maker) -> None:
     gate = Gate(study, maker)
-    for dataset in datasets:
-        gate.release(name, dataset)
+    for number, dataset in enumerate(datasets, 1):
+        gate.release(name, number, dataset)
 
 
 def setting(keyword: str, value: object) -> Callable[[Dataset], None]:
@@ -154,7 +154,7 @@ def test_the_gate_refuses_an_object(one: Case, made: dict[str, list[Dataset]], w
 
 
 def test_the_gate_refuses_the_same_object_twice(one: Case, made: dict[str, list[Dataset]]) -> None:
-    with pytest.raises(InvalidOutput, match="used twice"):
+    with pytest.raises(InvalidOutput, match="InstanceNumber is not the object"):
         check("report", made["report"] * 2, one.study, MAKER)
 
 
