@@ -25,16 +25,17 @@ def labels_of(probability: np.ndarray) -> np.ndarray:
     half, least = _comparable(np.array([0.5, 1 / (channels + 1)], probability.dtype))
 
     def decide(k: int) -> None:
-        here, label = _comparable(probability[:, k]), out[k]
+        part = occupied(probability[:, k])
+        here, label = _comparable(probability[(slice(None), k, *part)]), out[k][part]
         best = here[0].copy()
         label[...] = 1
         for channel in range(1, channels):
-            np.copyto(label, channel + 1, where=here[channel] > best)
+            np.maximum(label, (here[channel] > best).view(np.uint8) * np.uint8(channel + 1), out=label)
             np.maximum(best, here[channel], out=best)
         # More than a half wins whatever is left over; only what lies between that and an equal share must be added up.
-        unsure = np.nonzero((best <= half) & (best >= least))
+        unsure = np.divmod(np.flatnonzero((best <= half) & (best >= least)), max(1, best.shape[1]))
         label *= best > half
-        few = probability[:, k][:, unsure[0], unsure[1]].astype(np.float32)
+        few = probability[(slice(None), k, *part)][:, unsure[0], unsure[1]].astype(np.float32)
         label[unsure] = np.where(few.max(0) > 1 - few.sum(0), few.argmax(0) + 1, 0)
 
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -45,6 +46,17 @@ def labels_of(probability: np.ndarray) -> np.ndarray:
 def _comparable(values: np.ndarray) -> np.ndarray:
     """Values from 0 to 1 as numbers in the same order that processors compare fast: the bits of half floats."""
     return values.view(np.uint16) & 0x7FFF if values.dtype == np.float16 else values
+
+
+def occupied(arrays: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of `arrays` (any number, rows, columns) outside which all of them are zero."""
+    bits = arrays.view(np.uint16) if arrays.dtype == np.float16 else arrays
+    rows = np.flatnonzero(bits.any((0, 2)))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    tall = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(bits[:, tall].any((0, 1)))
+    return tall, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def main_parts(labels: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from models.labels import occupied
 from pipelines.frames import numbers
 from pipelines.study import Series
 from pipelines.volume import Volume
@@ -60,14 +61,18 @@ def certainty(probability: np.ndarray, labels: np.ndarray) -> Features:
     0.8) among those labelled or unsure. `probability` (classes, frames, rows, columns), `labels` on its grid."""
 
     def one(index: int) -> tuple[float, int, int, int]:
-        frames = [values[index] for values in probability]
+        part = occupied(probability[:, index])
+        frames = [values[index][part] for values in probability]
+        inside = labels[index][part] > 0
         if probability.dtype == np.float16:  # compared by their bits, which is in the same order and much faster
-            strongest = np.maximum.reduce([frame.view(np.uint16) for frame in frames]).view(np.float16)
+            bits = np.maximum.reduce([frame.view(np.uint16) for frame in frames])
+            strongest, (low, high) = bits.view(np.float16), np.array([0.2, 0.8], np.float16).view(np.uint16)
+            doubtful = (bits > low) & (bits <= high)  # as half floats, 0.2 and 0.8 lie a little below themselves
         else:
             strongest = np.maximum.reduce(frames)
-        strongest = strongest.astype(np.float32)
-        inside, doubtful = labels[index] > 0, (strongest > 0.2) & (strongest < 0.8)
-        return (float(strongest[inside].sum()), int(np.count_nonzero(inside)), int(np.count_nonzero(doubtful)),
+            doubtful = (strongest > 0.2) & (strongest < 0.8)
+        chosen = float(strongest[inside].astype(np.float32).sum())
+        return (chosen, int(np.count_nonzero(inside)), int(np.count_nonzero(doubtful)),
                 int(np.count_nonzero(inside | doubtful)))  # fmt: skip
 
     with ThreadPoolExecutor(_THREADS) as threads:

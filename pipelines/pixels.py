@@ -125,14 +125,23 @@ def values(stored: np.ndarray, frame: Frame, kind: np.dtype) -> np.ndarray:
     if kind == np.float32:
         result = result * np.float32(frame.slope) + np.float32(frame.intercept)
     else:
-        result = result * int(frame.slope) + int(frame.intercept)
+        if frame.slope != 1:
+            result *= int(frame.slope)
+        if frame.intercept:
+            result += int(frame.intercept)
     if is_ct:
         np.maximum(result, AIR, out=result)
     if padding is not None:
         result[padding] = AIR if is_ct or padding.all() else result[~padding].min()
     if kind != np.float32:
-        np.clip(result, -(2**15), 2**15 - 1, out=result)
+        np.minimum(result, 2**15 - 1, out=result)
+        np.maximum(result, -(2**15), out=result)
     return result.astype(kind, copy=False)
+
+
+def is_plain(instance: Instance) -> bool:
+    """True where the pixels of an instance are not compressed, so that nothing but numpy reads them."""
+    return not _transfer_syntax(instance.header).is_encapsulated
 
 
 def kind_of(frames: tuple[Frame, ...]) -> np.dtype:

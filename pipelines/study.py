@@ -13,6 +13,7 @@ from typing import Any
 
 import pydicom
 from pydicom import config
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
@@ -123,8 +124,9 @@ class Study:
         digests = dict(files) if isinstance(files, Mapping) else dict.fromkeys(files, "")
         by_series: dict[str, list[Instance]] = {}
         studies: dict[str, Path] = {}
+        sound: _Sound = set()
         for path, digest in digests.items():
-            header, end = _read_header(path)
+            header, end = _read_header(path, sound)
             studies.setdefault(str(header.get("StudyInstanceUID") or ""), path)
             uid = str(header.get("SeriesInstanceUID", ""))
             by_series.setdefault(uid, []).append(Instance(path, header, digest or _digest(path), end))
@@ -165,14 +167,17 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def _read_header(path: Path) -> tuple[Dataset, int]:
+_Sound = set[tuple[str, int, str | None, bytes | None]]
+
+
+def _read_header(path: Path, sound: _Sound) -> tuple[Dataset, int]:
     try:
         if not _inflates_within_bounds(path):
             raise NotAStudy(f"{path}: it is deflated, and holds more than {_MOST_INFLATED // 2**20} MB: not read")
         with path.open("rb") as file:
             header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
             end = file.tell()
-        _drop_unreadable(header)
+        _drop_unreadable(header, sound)
     except _UNREADABLE as error:
         # the cause stays out of the text: pydicom quotes the bytes that it cannot read, and they may name the patient
         raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
@@ -195,13 +200,19 @@ def _inflates_within_bounds(path: Path) -> bool:
     return total <= _MOST_INFLATED
 
 
-def _drop_unreadable(dataset: Dataset) -> None:
+def _drop_unreadable(dataset: Dataset, sound: _Sound) -> None:
     """Take out attributes whose value cannot be read: pydicom converts late, and would raise where one is first used.
 
-    Private attributes are left as they are; nothing here reads them.
+    Private attributes are left as they are; nothing here reads them. `sound`: character set, tag, VR and bytes of what
+    was readable in another header of the study, most of which says the same.
     """
+    charset = str(getattr(dataset.get_item("SpecificCharacterSet"), "value", None))
     for tag in list(dataset.keys()):
         if tag.is_private:
+            continue
+        raw = dataset.get_item(tag)
+        known = (charset, int(tag), raw.VR, raw.value) if isinstance(raw, RawDataElement) and raw.VR != "SQ" else None
+        if known is not None and known in sound:
             continue
         try:
             element = dataset[tag]
@@ -210,7 +221,9 @@ def _drop_unreadable(dataset: Dataset) -> None:
             continue
         if element.VR == "SQ":
             for item in element.value:
-                _drop_unreadable(item)
+                _drop_unreadable(item, sound)
+        elif known is not None:
+            sound.add(known)
 
 
 def _digest(path: Path) -> str:

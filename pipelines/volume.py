@@ -3,6 +3,7 @@ back. The only place where geometry is converted; what grid.py refuses has no vo
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,8 @@ from pipelines.base import Unsuitable
 from pipelines.frames import Frame
 from pipelines.grid import OBLIQUE, Grid, View, axis_lengths
 from pipelines.study import Instance, Series
+
+_THREADS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +40,14 @@ class Volume:
     def from_grid(cls, grid: Grid) -> Volume:
         """Read the pixels of a grid's frames, each where it belongs."""
         kind = pixels.kind_of(grid.frames)
-        voxels = np.empty(0, kind)
         by_instance: dict[int, list[tuple[int, Frame]]] = {}
         for index, frame in enumerate(grid.frames):
             by_instance.setdefault(id(frame.instance), []).append((index, frame))
-        for places in by_instance.values():
-            places.sort(key=lambda place: place[1].number)
+        first, *others = (sorted(places, key=lambda place: place[1].number) for places in by_instance.values())
+        voxels: np.ndarray = np.empty(0, kind)
+
+        def read(places: list[tuple[int, Frame]]) -> None:
+            nonlocal voxels
             stored = pixels.stored_frames(places[0][1].instance, [frame.number for _, frame in places])
             for (index, frame), array in zip(places, stored, strict=True):
                 if array.shape != grid.shape[1:]:
@@ -50,6 +55,13 @@ class Volume:
                 if not voxels.size:  # memory is taken when the first frame has proved to be as large as its header says
                     voxels = np.empty(grid.shape, kind)
                 voxels[index] = pixels.values(array, frame, kind)
+
+        read(first)
+        # Decoders of compressed images were not all written for several threads.
+        plain = all(pixels.is_plain(frame.instance) for frame in grid.frames)
+        with ThreadPoolExecutor(_THREADS if plain else 1) as threads:
+            for _ in threads.map(read, others):
+                pass
         return cls(voxels, grid.affine, tuple(frame.instance for frame in grid.frames),
                    tuple(frame.number for frame in grid.frames), grid.spacing)  # fmt: skip
 

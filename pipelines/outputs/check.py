@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
 from pipelines.base import InvalidOutput, Released
@@ -28,7 +30,7 @@ class Gate:
         self._study = study
         self._maker = maker
         self._facts = _Facts.of(study)
-        self._encoder = Encoder()
+        self._encoders: defaultdict[str, Encoder] = defaultdict(Encoder)  # one for each output
 
     def release(self, name: str, number: int, dataset: Dataset) -> Released:
         """Object `number` (from 1) of an output as it may leave, encoded. Raises InvalidOutput: one line with the
@@ -39,10 +41,11 @@ class Gate:
         reads back as it was written.
         """
         ours = frozenset(self._maker.uid(self._study, output) for output in (*_REFERRED_TO, name))
-        fresh = self._encoder.fresh(dataset)  # what earlier objects shared with this one has been looked at there
+        encoder = self._encoders[name]
+        fresh = encoder.fresh(dataset)  # what earlier objects shared with this one has been looked at there
         for fault in _faults(name, number, dataset, fresh, self._study, self._maker, self._facts, ours):
             raise InvalidOutput(f"{name}, object {number}: {fault}")
-        content, unlike = _encoded(dataset, fresh, self._encoder)
+        content, unlike = _encoded(dataset, fresh, encoder)
         if unlike:
             raise InvalidOutput(f"{name}, object {number}: {unlike}")
         return Released(name, number, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID),
@@ -89,7 +92,7 @@ def _faults(
     ours: frozenset[str],
 ) -> Iterator[str]:
     """What is wrong with one object, the cheap looks first; each relies on those before it."""
-    if fault := missing(dataset):
+    if fault := missing(dataset, fresh):
         yield fault
     if dataset.StudyInstanceUID != study.StudyInstanceUID:
         yield "StudyInstanceUID is not that of the study"
@@ -187,7 +190,10 @@ def _encoded(dataset: Dataset, fresh: Dataset, encoder: Encoder) -> tuple[bytes,
     except (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError, NotImplementedError) as error:
         return b"", f"it cannot be written ({type(error).__name__})"
     wanted = [keyword for keyword in _READ_BACK if keyword in fresh]
-    read = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=wanted)
+    if "StudyInstanceUID" in fresh:  # the first of a series is read as a whole, of the others what is their own
+        read: Dataset = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=wanted)
+    else:
+        read = read_dataset(BytesIO(encoder.parts(fresh, wanted)), False, True)
     for keyword in wanted:
         if _text(read, keyword) != _text(dataset, keyword):
             return b"", f"{keyword} is not the same after writing and reading"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 
 # Paths of keywords; each step before the last is a sequence, of which every item is looked into.
@@ -52,16 +54,26 @@ _TYPE_2: dict[str, tuple[str, ...]] = {
 }
 
 
-def missing(dataset: Dataset) -> str | None:
-    """The first attribute that is missing or wrongly empty, as a text; None when all are there."""
+def missing(dataset: Dataset, fresh: Dataset) -> str | None:
+    """The first attribute that is missing or wrongly empty, as a text; None when all are there. What is not in `fresh`
+    was looked at in an earlier object of the same class."""
     of_class = str(dataset.get("SOPClassUID", ""))
-    for path in (*_COMMON_1, *_TYPE_1.get(of_class, ())):
-        if any(parent is None or _empty(parent, path.rpartition("/")[2]) for parent in _parents(dataset, path)):
+    known = dataset.keys() - fresh.keys()
+    for path, root in _tagged((*_COMMON_1, *_TYPE_1.get(of_class, ()))):
+        if root not in known and any(
+            parent is None or _empty(parent, path.rpartition("/")[2]) for parent in _parents(dataset, path)
+        ):
             return f"{path} (Type 1) is missing or empty"
-    for path in (*_COMMON_2, *_TYPE_2.get(of_class, ())):
-        if path not in dataset:
+    for path, root in _tagged((*_COMMON_2, *_TYPE_2.get(of_class, ()))):
+        if root not in known and path not in dataset:
             return f"{path} (Type 2) is missing"
     return None
+
+
+@cache
+def _tagged(paths: tuple[str, ...]) -> tuple[tuple[str, BaseTag], ...]:
+    """Each path with the tag of its first keyword."""
+    return tuple((path, Tag(path.partition("/")[0])) for path in paths)
 
 
 def _parents(dataset: Dataset, path: str) -> Iterator[Dataset | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any, cast
 
 from pydicom.charset import convert_encodings
@@ -48,6 +49,11 @@ class Encoder:
             else:
                 parts.append(self._bytes_of(element) or self._write(dataset[element.tag], dataset, charset))
         return b"".join(parts)
+
+    def parts(self, dataset: Dataset, keywords: Iterable[str]) -> bytes:
+        """Some elements of a dataset that was encoded, in its order, as they stand in the file."""
+        tags = {dataset[keyword].tag for keyword in keywords}
+        return b"".join(self._bytes_of(element) or b"" for element in dataset.elements() if element.tag in tags)
 
     def _bytes_of(self, element: DataElement | RawDataElement) -> bytes | None:
         known = self._known.get(id(element))

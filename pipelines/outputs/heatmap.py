@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,8 +64,9 @@ class Heatmap:
         longest = max((self._last_line(planes[index]) for index in shown), key=len)
         stamp = Stamp(rows * times, columns * times, self._captions(maker), longest)
         one = partial(
-            self._slice, times=times, scale=scale, blend=Blend(), stamp=stamp, common=self._common(study, maker)
-        )
+            self._slice, times=times, scale=scale, blend=Blend(), stamp=stamp,
+            common=self._common(study, maker), grid=cache(partial(self._grid, times)),
+        )  # fmt: skip
         return Objects(
             len(shown),
             lambda at: one(at + 1, shown[at], planes[shown[at]], maker.uid(study, self.name, at + 1)),
@@ -100,6 +101,7 @@ class Heatmap:
         blend: Blend,
         stamp: Stamp,
         common: Dataset,
+        grid: Callable[[tuple[str, ...], tuple[str, ...]], Dataset],
     ) -> Dataset:
         grey = window(self.volume.voxels[index], *self.window)
         rgb = blend(grey, self._level(index, scale))
@@ -111,7 +113,6 @@ class Heatmap:
         made.file_meta = copy.deepcopy(common.file_meta)
         made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = UID(uid)
         made.InstanceNumber = number
-        made.PatientOrientation = patient_orientation([float(value) for value in plane.ImageOrientationPatient])
         reference = origin.reference(
             plane.instance.SOPClassUID,
             plane.instance.SOPInstanceUID,
@@ -120,12 +121,21 @@ class Heatmap:
         reference.SpatialLocationsPreserved = "YES"
         reference.PurposeOfReferenceCodeSequence = [codes.SOURCE_IMAGE.item()]
         made.SourceImageSequence = [reference]
-        made.Rows, made.Columns = rgb.shape[:2]
-        made.PixelSpacing, made.ImagePositionPatient = finer(plane, times)
-        made.NominalScannedPixelSpacing = list(made.PixelSpacing)
-        made.ImageOrientationPatient = list(plane.ImageOrientationPatient)
+        made.update(grid(plane.ImageOrientationPatient, plane.PixelSpacing))
+        made.ImagePositionPatient = first_position(plane, times)
         made.PixelData = rgb.tobytes() + b"\0" * (rgb.size % 2)
         return made
+
+    def _grid(self, times: int, orientation: tuple[str, ...], spacing: tuple[str, ...]) -> Dataset:
+        """What a slice says of its pixels' places but for the first one's: mostly the same for all slices."""
+        rows, columns = self.volume.voxels.shape[1:]
+        said = Dataset()
+        said.PatientOrientation = patient_orientation([float(value) for value in orientation])
+        said.Rows, said.Columns = rows * times, columns * times
+        said.PixelSpacing = finer_spacing(spacing, times)
+        said.NominalScannedPixelSpacing = list(said.PixelSpacing)
+        said.ImageOrientationPatient = list(orientation)
+        return said
 
     def _common(self, study: Study, maker: Maker) -> Dataset:
         """What all slices share, made once: with hundreds of slices it would be most of the time."""
@@ -154,21 +164,25 @@ class Heatmap:
         return made
 
 
-def finer(plane: origin.Plane, times: int) -> tuple[list[str], list[str]]:
-    """Pixel Spacing and Image Position (Patient) of a plane drawn `times` finer.
+def finer_spacing(spacing: Sequence[str], times: int) -> list[str]:
+    """Pixel Spacing of an image drawn `times` finer."""
+    return list(spacing) if times == 1 else [format_number_as_ds(float(value) / times) for value in spacing]
+
+
+def first_position(plane: origin.Plane, times: int) -> list[str]:
+    """Image Position (Patient) of a plane drawn `times` finer.
 
     The outer edges stay where they are, so the centre of the first pixel moves by (times - 1) / (2 * times) of a source
     pixel toward the corner, along both axes.
     """
     if times == 1:
-        return list(plane.PixelSpacing), list(plane.ImagePositionPatient)
+        return list(plane.ImagePositionPatient)
     between_rows, between_columns = (float(value) for value in plane.PixelSpacing)
     along = np.asarray([float(value) for value in plane.ImageOrientationPatient]).reshape(2, 3)
     back = (times - 1) / (2 * times)
     first = np.asarray([float(value) for value in plane.ImagePositionPatient])
     first = first - back * (between_columns * along[0] + between_rows * along[1])
-    spacing = [format_number_as_ds(between_rows / times), format_number_as_ds(between_columns / times)]
-    return spacing, [format_number_as_ds(float(value)) for value in first]
+    return [format_number_as_ds(float(value)) for value in first]
 
 
 def patient_orientation(orientation: list[float]) -> list[str]:

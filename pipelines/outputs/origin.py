@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
@@ -51,9 +52,15 @@ class Plane:
     PixelSpacing: tuple[str, ...]
 
 
-def planes(volume: Volume) -> list[Plane]:
+_planes: WeakKeyDictionary[Volume, tuple[Plane, ...]] = WeakKeyDictionary()
+
+
+def planes(volume: Volume) -> tuple[Plane, ...]:
     """The plane of each frame, in the volume's order. Raises InvalidOutput where the source does not say it."""
-    return [plane(one, number) for one, number in zip(volume.instances, volume.frame_numbers, strict=True)]
+    if volume not in _planes:  # several outputs ask for them
+        found = (plane(one, number) for one, number in zip(volume.instances, volume.frame_numbers, strict=True))
+        _planes[volume] = tuple(found)
+    return _planes[volume]
 
 
 def plane(instance: Instance, number: int) -> Plane:

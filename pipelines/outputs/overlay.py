@@ -131,6 +131,7 @@ class Stamp:
             draw.text((4, top + index * self._step), line, font=self._font, fill=(255, 255, 255, 255))
         boxes += [(top - 2, rows, 0, columns), self._draw_scale(canvas, draw, captions)]
         stamp = np.asarray(canvas, dtype=np.float32)
+        self._glyphs: dict[str, tuple[np.ndarray, float]] = {}
         self._boxes: list[tuple[tuple[slice, slice], np.ndarray, np.ndarray]] = []
         for first, last, left, right in boxes:
             part = slice(max(0, first), last), slice(max(0, left), right)
@@ -170,6 +171,20 @@ class Stamp:
         """Burn the captions into `rgb` (rows, columns, 3), in place, with `last_line` as the last one."""
         for part, left, colour in self._boxes:
             rgb[part] = rgb[part] * left + colour
-        strip = Image.fromarray(rgb[self._top_of_last :])
-        ImageDraw.Draw(strip).text((4, 0), last_line, font=self._font, fill=(255, 255, 255))
-        rgb[self._top_of_last :] = np.asarray(strip)
+        strip = rgb[self._top_of_last : self._top_of_last + self._step, 4:]
+        x = 0.0
+        for character in last_line:  # from drawn characters: drawing a line anew takes longer than all the rest
+            glyph, width = self._glyph(character)
+            left_edge = round(x)
+            under = strip[:, left_edge : left_edge + glyph.shape[1]]
+            np.maximum(under, glyph[:, : under.shape[1]], out=under)
+            x += width
+
+    def _glyph(self, character: str) -> tuple[np.ndarray, float]:
+        """A character in white on black, (rows, columns, 1), and how far the next one stands from it."""
+        if character not in self._glyphs:
+            width = self._font.getlength(character)
+            drawn = Image.new("L", (int(width) + 2, self._step))
+            ImageDraw.Draw(drawn).text((0, 0), character, font=self._font, fill=255)
+            self._glyphs[character] = np.asarray(drawn)[..., None], width
+        return self._glyphs[character]

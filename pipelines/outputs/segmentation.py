@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
+from highdicom import PixelMeasuresSequence, PlaneOrientationSequence
 from highdicom.color import CIELabColor
 from highdicom.content import AlgorithmIdentificationSequence
 from highdicom.seg import Segmentation as HighdicomSegmentation
@@ -83,10 +83,6 @@ class Segmentation:
             plane_orientation=PlaneOrientationSequence(
                 "PATIENT", [float(value) for value in planes[0].ImageOrientationPatient]
             ),
-            plane_positions=[
-                PlanePositionSequence("PATIENT", [float(value) for value in plane.ImagePositionPatient])
-                for plane in planes
-            ],
             omit_empty_frames=True,
             content_label="AI_SEG",
             content_description=equipment.WARNING,
