@@ -49,6 +49,7 @@ def _close(config: Config, store: Store, spool: Spool, stop: threading.Event) ->
 
 
 def _work(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
+    from node.ahead import LookAhead
     from node.runners.local import Local
     from node.work import Work
 
@@ -56,7 +57,9 @@ def _work(config: Config, store: Store, spool: Spool, stop: threading.Event) -> 
     runner.start()
     _say_ready(runner=runner.pid)
     try:
-        Work(config, store, Queries(store.engine), spool, runner, _worker_name("work")).serve(stop)
+        queries = Queries(store.engine)
+        ahead = LookAhead(queries, spool, Routes(config, registry.names()), runner)
+        Work(config, store, queries, spool, runner, _worker_name("work"), ahead).serve(stop)
     finally:
         runner.stop()
 

@@ -7,15 +7,13 @@ wait is over. The reason is stored with the study.
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
-
-import pydicom
 
 from node import logs
 from node.errors import TryAgain
+from node.plans import plan_of
 from node.queries import OpenStudy, Queries, StoredInstance
-from node.routes import Header, Plan, Routes, header_values
+from node.routes import Plan, Routes
 from node.spool import Spool
 from node.store import NewJob, Store
 
@@ -71,7 +69,7 @@ class Close:
         known = self._plans.get(study.id)
         if known is None or known[0] != study.last_received_at:
             instances = self._queries.stored_instances(study.id)
-            plan = self._routes.plan(self._headers(instances), {one.peer for one in instances})
+            plan = plan_of(instances, self._routes, self._spool)
             known = self._plans[study.id] = (study.last_received_at, plan, instances)
         _, plan, instances = known
         reason = evidence(study, plan.quiet_time, plan.longest_wait, now)
@@ -109,13 +107,3 @@ class Close:
         """Drop the plans of studies that are no longer open."""
         alive = {study.id for study in open_studies}
         self._plans = {key: plan for key, plan in self._plans.items() if key in alive}
-
-    def _headers(self, instances: list[StoredInstance]) -> list[Header]:
-        first = {one.series_uid: one for one in reversed(instances)}
-        return [read_header(self._spool.path(one.path), self._routes.keywords) for one in reversed(first.values())]
-
-
-def read_header(path: Path, keywords: tuple[str, ...]) -> Header:
-    """The values of the keywords in a stored file's header, as text."""
-    dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(keywords), force=True)
-    return header_values(dataset, keywords)

@@ -109,6 +109,6 @@ def _portable(error: Exception) -> Exception:
     """The error itself, or what it was called where it cannot travel."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001  an exception's own pickling may raise anything
+    except (pickle.PickleError, TypeError, ValueError, AttributeError, ImportError):
         return RuntimeError(type(error).__name__)
     return error

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import Future, TimeoutError
 
 from node import logs, retry
+from node.ahead import LookAhead
 from node.config import Config
 from node.errors import IllegalMove, TryAgain
 from node.queries import Queries
@@ -22,7 +23,14 @@ class Work:
     """One worker: one runner, one job at a time."""
 
     def __init__(
-        self, config: Config, store: Store, queries: Queries, spool: Spool, runner: Runner, worker: str
+        self,
+        config: Config,
+        store: Store,
+        queries: Queries,
+        spool: Spool,
+        runner: Runner,
+        worker: str,
+        ahead: LookAhead | None = None,
     ) -> None:
         self._config = config
         self._store = store
@@ -30,6 +38,7 @@ class Work:
         self._spool = spool
         self._runner = runner
         self._worker = worker
+        self._ahead = ahead
 
     def serve(self, stop: threading.Event) -> None:
         """Run jobs until `stop` is set. The runner is started by the caller."""
@@ -41,6 +50,7 @@ class Work:
                     released = True
                 job = self._store.claim_job(self._worker, self._config.work.lease)
                 if job is None:
+                    self._look_ahead()
                     stop.wait(POLL)
                 else:
                     self.run(job, stop)
@@ -52,6 +62,13 @@ class Work:
                 log.error("work failed", error=type(error).__name__, where=logs.where(error))
                 released = False  # the claimed row goes back to due
                 stop.wait(5)
+
+    def _look_ahead(self) -> None:
+        try:
+            if self._ahead is not None:
+                self._ahead.look()
+        except (TryAgain, OSError, ValueError) as error:  # it only saves time; the job itself meets and tells the fault
+            log.debug("not looked ahead", error=type(error).__name__)
 
     def run(self, job: Job, stop: threading.Event) -> None:
         """Run one claimed job and settle its row."""

@@ -34,7 +34,18 @@ class Volume:
     def from_series(cls, series: Series) -> Volume:
         """Read the pixels of a series. Raises Unsuitable, with the place, for gaps, duplicates, mixed or tilted
         geometry, and pixel data that cannot be decoded or is shorter than its header says."""
+        held = _ahead.copy()
+        _ahead.clear()  # whoever asks for another series needs the memory
+        if held and held[0][0] is series:
+            return held[0][1]
         return cls.from_grid(Grid.from_series(series))
+
+    @classmethod
+    def read_ahead(cls, series: Series) -> None:
+        """Read the pixels of a series now, for the `from_series` that comes next if it asks for the same object. Raises
+        Unsuitable."""
+        _ahead.clear()
+        _ahead.append((series, cls.from_series(series)))
 
     @classmethod
     def from_grid(cls, grid: Grid) -> Volume:
@@ -94,3 +105,6 @@ class Volume:
     def voxel_ml(self) -> float:
         """The volume of one voxel in millilitres."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+
+_ahead: list[tuple[Series, Volume]] = []  # at most one

@@ -34,6 +34,14 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """A study for which a job will probably come soon. `files` as in `Request`; `pipelines`: those that will run."""
+
+    files: Mapping[str, str]
+    pipelines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a job ended: `done`, `skipped` (unsuitable or unchanged), `stopped`, `retry`, `failed`; why, for a person."""
 
@@ -49,6 +57,9 @@ class Runner(Protocol):
 
     def start(self) -> None:
         """Make ready: models loaded and warmed up. Raises RunnerBroken."""
+
+    def prepare(self, ahead: Ahead) -> None:
+        """Read a study before its job comes, where that saves time. Nothing is lost when it is not done."""
 
     def run(self, request: Request) -> Future[Outcome]:
         """Begin a job; the future raises RunnerDied when its process ends."""

@@ -10,20 +10,20 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from models.errors import BadModel, OutOfMemory
 from models.shelf import Shelf, bundled
 from node import __version__, logs, processes
 from node.config import Config
-from node.runners.base import Outcome, Request
+from node.runners.base import Ahead, Outcome, Request
+from node.runners.ready import Ready
 from node.spool import Spool
 from node.spreading import spread_over_processes
 from node.store.nouns import JobResult, NewOutput, OutputFile
 from pipelines import registry
 from pipelines.base import InvalidOutput, Pipeline, Released, Unsuitable, execute, maker_of
-from pipelines.study import NotAStudy, Replaced, Study
+from pipelines.study import NotAStudy, Replaced
 
 log = logs.get(__name__)
 
@@ -44,21 +44,23 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
     gc.collect()
     gc.freeze()
     pipe.send(("ready", ""))
+    ready = Ready()
     while True:
         try:
-            request: Request = pipe.recv()
+            wanted: Request | Ahead = pipe.recv()
         except EOFError:
             return
-        pipe.send(answer(pipelines[request.pipeline], request))
+        if isinstance(wanted, Ahead):
+            ready.read(wanted, pipelines)
+        else:
+            pipe.send(answer(pipelines[wanted.pipeline], wanted, ready))
 
 
-def answer(pipeline: Pipeline, request: Request) -> Outcome:
+def answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
     """Run one request to its outcome; what goes wrong is classified here."""
     begun = time.perf_counter()
     try:
-        study = Study.from_files(
-            {Path(path): digest for path, digest in request.files.items()}, request.revision, _replaced(request.former)
-        )
+        study = ready.study(request, _replaced(request.former))
         maker = maker_of(pipeline, __version__, datetime.fromtimestamp(request.created_at, UTC))
         series = pipeline.select(study)
         former = request.former

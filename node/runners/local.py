@@ -3,6 +3,7 @@ a new child takes its place. The rest of the node never notices."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import threading
@@ -13,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from node import logs
 from node.config import Config
 from node.runners import child
-from node.runners.base import Outcome, Request, RunnerBroken, RunnerDied
+from node.runners.base import Ahead, Outcome, Request, RunnerBroken, RunnerDied
 
 log = logs.get(__name__)
 _START_LIMIT = 300.0  # seconds for loading the models and the warm-up
@@ -55,6 +56,15 @@ class Local:
     def pid(self) -> int | None:
         """The child's process id."""
         return self._process.pid if self._process else None
+
+    def prepare(self, ahead: Ahead) -> None:
+        """Let the child read a study before its job comes, if there is a child."""
+        self._pool.submit(self._prepare, ahead)
+
+    def _prepare(self, ahead: Ahead) -> None:
+        if self._process is not None and self._process.is_alive() and self._pipe is not None:
+            with contextlib.suppress(OSError):  # a child that ends now is found, and replaced, by the next job
+                self._pipe.send(ahead)
 
     def run(self, request: Request) -> Future[Outcome]:
         """Send the job to the child (a dead one is replaced first)."""

@@ -155,6 +155,53 @@ def test_more_than_128_kinds_of_instance_take_a_second_association(config, tmp_p
     assert pacs.associations == 2 and all(answer.stored for answer in answers) and len(answers) == 130
 
 
+def test_many_instances_go_over_as_many_associations_as_the_peer_takes(config, tmp_path):
+    files = [write(tmp_path, instance(number)) for number in range(100)]
+    pacs = Pacs()
+    with serving(pacs) as there:
+        answers = list(peers.store(config, there.model_copy(update={"associations": 3}), files))
+    assert sorted(answer.path for answer in answers) == sorted(files) and all(answer.stored for answer in answers)
+    assert len(pacs.got) == 100 and pacs.associations == 3
+
+
+def test_few_instances_take_one_association(config, tmp_path):
+    pacs = Pacs()
+    with serving(pacs) as there:
+        list(peers.store(config, there.model_copy(update={"associations": 3}), [write(tmp_path, instance())]))
+    assert pacs.associations == 1
+
+
+def test_a_peer_that_takes_fewer_associations_is_served_over_those(config, tmp_path):
+    @dataclass
+    class OneAtATime(Pacs):
+        def knock(self, request: Request, address: str) -> Pacs | Rejection:
+            self.associations += 1
+            return self if self.associations == 1 else Rejection(2, 3, 2, "local limit exceeded")
+
+    files = [write(tmp_path, instance(number)) for number in range(100)]
+    pacs = OneAtATime()
+    with serving(pacs) as there:
+        answers = list(peers.store(config, there.model_copy(update={"associations": 2}), files))
+    assert len(answers) == len(pacs.got) == 100 and all(answer.stored for answer in answers)
+
+
+def test_when_one_of_several_associations_breaks_the_others_go_on_and_the_break_is_told(config, tmp_path):
+    files = [write(tmp_path, instance(number)) for number in range(100)]
+    broken = []
+
+    def break_once(content: bytes) -> int:
+        if not broken:
+            broken.append(content)
+            raise RuntimeError("the PACS falls over")
+        return 0
+
+    stored = []
+    with serving(Pacs(answer=break_once)) as there, pytest.raises(TryAgain, match="abort"):
+        for answer in peers.store(config, there.model_copy(update={"associations": 2}), files):
+            stored.append(answer.path)
+    assert len(stored) == len(set(stored)) == 99
+
+
 def test_a_context_that_is_refused_is_final_for_its_instances_only(config, tmp_path):
     files = [write(tmp_path, instance(1)), write(tmp_path, instance(2, SOPClassUID="1.2.840.10008.5.1.4.1.2.2.1"))]
     with serving(Pacs()) as there:
