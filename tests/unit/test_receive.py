@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -35,7 +36,12 @@ def dataset_on_disk(row: dict) -> bytes:
 
 def half_files(node: Listening) -> list[Path]:
     """What lies in incoming, but for the blanks that wait for the next instance."""
-    return [path for path in node.spool.incoming.iterdir() if path.stat().st_size]
+    found = []
+    for path in node.spool.incoming.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it went while we looked
+            if path.stat().st_size:
+                found.append(path)
+    return found
 
 
 def wait_until(condition, seconds: float = 5) -> bool:
