@@ -29,11 +29,18 @@ class Spool:
         """
         return self._settle(temporary, Path("studies") / _folder(study_uid), f"{digest}.dcm")
 
-    def put_result(self, content: bytes, study_uid: str, sop_uid: str, digest: str) -> str:
-        """Write one result object; return its path relative to the root. Durable after `sync_results`, once for all."""
+    def put_result(self, parts: Iterable[bytes], study_uid: str, sop_uid: str, digest: str) -> str:
+        """Write one result object, given in parts; return its path relative to the root.
+
+        Durable after `sync_results`, once for all.
+        """
         name = f"{_folder(sop_uid)}-{digest[:16]}.dcm"
         temporary = self.incoming / f"{name}.{os.getpid()}.tmp"
-        temporary.write_bytes(content)
+        with temporary.open("wb", buffering=0) as file:
+            for part in parts:
+                left = memoryview(part)
+                while left:
+                    left = left[file.write(left) or 0 :]
         return self._move(temporary, Path("results") / _folder(study_uid), name)
 
     def sync_results(self, study_uid: str) -> None:

@@ -89,14 +89,20 @@ class Pipeline(Protocol):
 
 @dataclass(frozen=True)
 class Released:
-    """One object as it leaves: it has passed the gate, and `content` is the DICOM file that was looked at there."""
+    """One object as it leaves: it has passed the gate, and `parts` one after another are the DICOM file that was looked
+    at there. Pixels are a part of their own, so that nobody need copy them."""
 
     output: str
     number: int  # from 1, within its output
     SOPClassUID: str
     SOPInstanceUID: str
     SeriesInstanceUID: str
-    content: bytes
+    parts: tuple[bytes, ...]
+
+    @property
+    def content(self) -> bytes:
+        """The whole file."""
+        return b"".join(self.parts)
 
     def dataset(self) -> Dataset:
         """The object, read back."""

@@ -62,7 +62,7 @@ def answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
     try:
         study = ready.study(request, _replaced(request.former))
         maker = maker_of(pipeline, __version__, datetime.fromtimestamp(request.created_at, UTC))
-        series = pipeline.select(study)
+        series = ready.series(pipeline, study)
         former = request.former
         made_by = {**pipeline.model, "pipeline_version": pipeline.version}
         if former and (former["series_uid"], former["input_digest"], former["model"]) == (
@@ -105,9 +105,12 @@ def _warm(name: str, config: Config) -> Pipeline:
 
 
 def _write(released: Released, study_uid: str, spool: Spool) -> OutputFile:
-    digest = hashlib.sha256(released.content).hexdigest()
-    path = spool.put_result(released.content, study_uid, released.SOPInstanceUID, digest)
-    return OutputFile(released.SOPInstanceUID, path, digest, len(released.content))
+    hashed = hashlib.sha256()
+    for part in released.parts:
+        hashed.update(part)
+    digest = hashed.hexdigest()
+    path = spool.put_result(released.parts, study_uid, released.SOPInstanceUID, digest)
+    return OutputFile(released.SOPInstanceUID, path, digest, sum(map(len, released.parts)))
 
 
 def _replaced(former: Mapping[str, Any] | None) -> tuple[Replaced, ...]:

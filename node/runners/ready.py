@@ -22,14 +22,15 @@ class Ready:
     def __init__(self) -> None:
         self._files: Mapping[str, str] = {}
         self._study: Study | None = None
+        self._chosen: dict[str, Series] = {}
 
     def read(self, ahead: Ahead, pipelines: Mapping[str, Pipeline]) -> None:
         """Read what `ahead` names. What cannot be read is left to the job, which says why."""
-        self._study = None
+        self._study, self._chosen = None, {}
         try:
             self._files, self._study = ahead.files, _read(ahead.files)
             for name in ahead.pipelines:
-                series = pipelines[name].select(self._study)
+                self._chosen[name] = series = pipelines[name].select(self._study)
                 if _size(series) <= MOST:
                     Volume.read_ahead(series)
                     break  # one volume is held, for the pipeline that is first
@@ -41,8 +42,12 @@ class Ready:
         read now. Raises NotAStudy."""
         held, self._study = self._study, None
         if held is None or dict(self._files) != dict(request.files):
-            held = _read(request.files)
+            held, self._chosen = _read(request.files), {}
         return dataclasses.replace(held, revision=request.revision, replaces=replaces)
+
+    def series(self, pipeline: Pipeline, study: Study) -> Series:
+        """The series that a pipeline reads of the study that `study` gave last. Raises Unsuitable."""
+        return self._chosen.pop(pipeline.name, None) or pipeline.select(study)
 
 
 def _read(files: Mapping[str, str]) -> Study:

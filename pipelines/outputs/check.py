@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -40,20 +40,21 @@ class Gate:
         that the study and our own results do not hold; lies on its source within 0.01 mm; has what its IOD needs; and
         reads back as it was written.
         """
-        ours = frozenset(self._maker.uid(self._study, output) for output in (*_REFERRED_TO, name))
         encoder = self._encoders[name]
         fresh = encoder.fresh(dataset)  # what earlier objects shared with this one has been looked at there
-        for fault in _faults(name, number, dataset, fresh, self._study, self._maker, self._facts, ours):
+        for fault in _faults(name, number, dataset, fresh, self._study, self._maker, self._facts):
             raise InvalidOutput(f"{name}, object {number}: {fault}")
-        content, unlike = _encoded(dataset, fresh, encoder)
+        parts, unlike = _encoded(dataset, fresh, encoder)
         if unlike:
             raise InvalidOutput(f"{name}, object {number}: {unlike}")
         return Released(name, number, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID),
-                        str(dataset.SeriesInstanceUID), content)  # fmt: skip
+                        str(dataset.SeriesInstanceUID), parts)  # fmt: skip
 
 
 _READ_BACK = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientName", "PatientID", "InstanceNumber",
               "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")  # fmt: skip
+# What a series' objects share is looked at in the first of them, and again wherever it is not the very same element.
+_ONCE = ("StudyInstanceUID", "SeriesInstanceUID", "ContributingEquipmentSequence", "SeriesNumber")
 _REFERRED_TO = ("segmentation", "report", "heatmap")  # results that others may refer to
 
 
@@ -89,37 +90,49 @@ def _faults(
     study: Study,
     maker: Maker,
     facts: _Facts,
-    ours: frozenset[str],
 ) -> Iterator[str]:
     """What is wrong with one object, the cheap looks first; each relies on those before it."""
     if fault := missing(dataset, fresh):
         yield fault
-    if dataset.StudyInstanceUID != study.StudyInstanceUID:
+    new = [keyword for keyword in (*_ONCE, *facts.said) if keyword in fresh or keyword not in dataset]
+    if "StudyInstanceUID" in new and dataset.StudyInstanceUID != study.StudyInstanceUID:
         yield "StudyInstanceUID is not that of the study"
-    for keyword, values in facts.said.items():
-        if (keyword in fresh or keyword not in dataset) and _text(dataset, keyword) not in values:
+    for keyword in new:
+        if keyword in facts.said and _text(dataset, keyword) not in facts.said[keyword]:
             yield f"{keyword} is not that of the study's instances"
     if dataset.InstanceNumber != number:  # no two objects have one number, and so no two have one UID
         yield "InstanceNumber is not the object's number in its output"
-    if dataset.SOPInstanceUID not in (maker.uid(study, name, number), maker.uid(study, name) if number == 1 else ""):
+    if dataset.SOPInstanceUID != maker.uid(study, name, number) and (
+        number > 1 or dataset.SOPInstanceUID != maker.uid(study, name)
+    ):
         yield "SOPInstanceUID is not derived from the study, the model and the output"
-    if dataset.SeriesInstanceUID != maker.uid(study, name, "series"):
+    if "SeriesInstanceUID" in new and dataset.SeriesInstanceUID != maker.uid(study, name, "series"):
         yield "SeriesInstanceUID is not derived from the study, the model and the output"
-    if not is_ours(dataset):
-        yield "ContributingEquipmentSequence does not name us as the processing equipment"
-    if not any(item.get("DeviceUID") == maker.device_uid for item in dataset.ContributingEquipmentSequence):
-        yield "ContributingEquipmentSequence lacks the Device UID of the model"
-    if str(dataset.SeriesNumber) in facts.numbers:
+    if "ContributingEquipmentSequence" in new:
+        if not is_ours(dataset):
+            yield "ContributingEquipmentSequence does not name us as the processing equipment"
+        if not any(item.get("DeviceUID") == maker.device_uid for item in dataset.ContributingEquipmentSequence):
+            yield "ContributingEquipmentSequence lacks the Device UID of the model"
+    if "SeriesNumber" in new and str(dataset.SeriesNumber) in facts.numbers:
         yield "SeriesNumber is that of a series of the study"
-    if dataset.get("FrameOfReferenceUID") and dataset.FrameOfReferenceUID not in facts.frames:
+    if (
+        "FrameOfReferenceUID" in fresh
+        and dataset.FrameOfReferenceUID
+        and dataset.FrameOfReferenceUID not in facts.frames
+    ):
         yield "FrameOfReferenceUID is not that of the source"
     yield from _uid_faults(fresh)
-    yield from _reference_faults(fresh, facts.held, facts.known, ours)
+    yield from _reference_faults(fresh, facts.held, facts.known, lambda uid: uid in _ours(study, maker, name))
     if fault := placement.misplaced(dataset, facts.held):
         yield fault
     if dataset.SOPClassUID == Comprehensive3DSRStorage:
         yield from _report_faults(dataset, study)
     yield from _pixel_faults(dataset)
+
+
+def _ours(study: Study, maker: Maker, name: str) -> set[str]:
+    """Results of this run that another one may refer to."""
+    return {maker.uid(study, output) for output in (*_REFERRED_TO, name)}
 
 
 def _text(header: Dataset, keyword: str) -> str:
@@ -137,12 +150,12 @@ def _uid_faults(dataset: Dataset) -> Iterator[str]:
 
 
 def _reference_faults(
-    dataset: Dataset, held: Mapping[str, Instance], known: Mapping[str, str], ours: frozenset[str]
+    dataset: Dataset, held: Mapping[str, Instance], known: Mapping[str, str], is_result: Callable[[str], bool]
 ) -> Iterator[str]:
     copied = ("ReferencedStudySequence", "ReferencedPatientSequence")  # the source's own, which are not for us to judge
     for item in _datasets(dataset, leave_out=copied):
         uid = item.get("ReferencedSOPInstanceUID")
-        if uid is None or uid in ours:
+        if uid is None or (uid not in known and is_result(uid)):
             continue
         if uid not in known:
             yield "ReferencedSOPInstanceUID names an instance that the study does not hold"
@@ -183,21 +196,21 @@ def _pixel_faults(dataset: Dataset) -> Iterator[str]:
             yield f"PixelData has {len(dataset.PixelData)} bytes where the header promises {wanted + wanted % 2}"
 
 
-def _encoded(dataset: Dataset, fresh: Dataset, encoder: Encoder) -> tuple[bytes, str | None]:
+def _encoded(dataset: Dataset, fresh: Dataset, encoder: Encoder) -> tuple[tuple[bytes, ...], str | None]:
     """The object's file, and what of its fresh elements is not the same when they are read back."""
     try:
-        content = encoder.encode(dataset)
+        parts = encoder.encode(dataset)
     except (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError, NotImplementedError) as error:
-        return b"", f"it cannot be written ({type(error).__name__})"
+        return (), f"it cannot be written ({type(error).__name__})"
     wanted = [keyword for keyword in _READ_BACK if keyword in fresh]
     if "StudyInstanceUID" in fresh:  # the first of a series is read as a whole, of the others what is their own
-        read: Dataset = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=wanted)
+        read: Dataset = pydicom.dcmread(BytesIO(b"".join(parts)), stop_before_pixels=True, specific_tags=wanted)
     else:
-        read = read_dataset(BytesIO(encoder.parts(fresh, wanted)), False, True)
+        read = read_dataset(BytesIO(encoder.some(fresh, wanted)), False, True)
     for keyword in wanted:
         if _text(read, keyword) != _text(dataset, keyword):
-            return b"", f"{keyword} is not the same after writing and reading"
-    return content, None
+            return (), f"{keyword} is not the same after writing and reading"
+    return parts, None
 
 
 def _datasets(dataset: Dataset, leave_out: Sequence[str] = ()) -> Iterator[Dataset]:

@@ -8,12 +8,13 @@ from typing import Any, cast
 
 from pydicom.charset import convert_encodings
 from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset, validate_file_meta
 from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element, write_file_meta_info
+from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element
 from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import AMBIGUOUS_VR
 
+_GROUP_LENGTH, _INSTANCE = 0x00020000, 0x00020003  # of the file meta information, and its SOP Instance UID
 _PIXEL_DATA = 0x7FE00010  # laid into the file as it is: each copy of it would cost more than all other elements
 
 
@@ -32,25 +33,34 @@ class Encoder:
                 found[element.tag] = dataset[element.tag]
         return found
 
-    def encode(self, dataset: Dataset) -> bytes:
-        """The whole file. Raises ValueError for another transfer syntax, and what pydicom raises for a value that its
-        VR does not allow."""
+    def encode(self, dataset: Dataset) -> tuple[bytes, ...]:
+        """The whole file, in parts of which pixel data is one. Raises ValueError for another transfer syntax, and what
+        pydicom raises for a value that its VR does not allow."""
         if dataset.file_meta.TransferSyntaxUID != ExplicitVRLittleEndian:
             raise ValueError("results are written in Explicit VR Little Endian")
-        head = _buffer()
-        head.write(b"\0" * 128 + b"DICM")
-        write_file_meta_info(head, dataset.file_meta, enforce_standard=True)
         charset = convert_encodings(dataset.get("SpecificCharacterSet", "iso8859"))
-        parts = [head.getvalue()]
+        meta = b"".join(
+            self._bytes_of(element) or self._write(element, dataset.file_meta, ["iso8859"])
+            for element in self._checked(dataset.file_meta)
+            if element.tag != _GROUP_LENGTH
+        )
+        small = [b"\0" * 128 + b"DICM", struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(meta)), meta]
+        parts = []
         for element in dataset.elements():
             if element.tag == _PIXEL_DATA:
                 value = cast(bytes, element.value)
-                parts += [struct.pack("<HH2sHI", 0x7FE0, 0x0010, str(element.VR).encode(), 0, len(value)), value]
+                small.append(struct.pack("<HH2sHI", 0x7FE0, 0x0010, str(element.VR).encode(), 0, len(value)))
+                parts, small = [b"".join(small), value], []
             else:
-                parts.append(self._bytes_of(element) or self._write(dataset[element.tag], dataset, charset))
-        return b"".join(parts)
+                small.append(self._bytes_of(element) or self._write(dataset[element.tag], dataset, charset))
+        return (*parts, b"".join(small))
 
-    def parts(self, dataset: Dataset, keywords: Iterable[str]) -> bytes:
+    def _checked(self, meta: FileMetaDataset) -> FileMetaDataset:
+        if any(self._bytes_of(element) is None for element in meta if element.tag != _INSTANCE):
+            validate_file_meta(meta, enforce_standard=True)
+        return meta
+
+    def some(self, dataset: Dataset, keywords: Iterable[str]) -> bytes:
         """Some elements of a dataset that was encoded, in its order, as they stand in the file."""
         tags = {dataset[keyword].tag for keyword in keywords}
         return b"".join(self._bytes_of(element) or b"" for element in dataset.elements() if element.tag in tags)

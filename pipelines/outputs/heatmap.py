@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
 
@@ -56,7 +55,7 @@ class Heatmap:
                 raise ValueError(f"class {label}: shape {values.shape} on a volume of {self.volume.voxels.shape}")
         planes = origin.planes(self.volume)
         scale = Scale(self.low, self.high)
-        shown = [index for index in range(len(planes)) if self._level(index, scale).any()]
+        shown = [index for index in range(len(planes)) if scale.shows([v[index] for v in self.probability.values()])]
         if not shown:
             return []
         rows, columns = self.volume.voxels.shape[1:]
@@ -110,7 +109,8 @@ class Heatmap:
         stamp.put(rgb, self._last_line(plane))
         made = Dataset({element.tag: element for element in common})  # elements are shared: set none that is there
         made.preamble = common.preamble
-        made.file_meta = copy.deepcopy(common.file_meta)
+        made.file_meta = FileMetaDataset({element.tag: element for element in common.file_meta})
+        del made.file_meta.MediaStorageSOPInstanceUID
         made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = UID(uid)
         made.InstanceNumber = number
         reference = origin.reference(

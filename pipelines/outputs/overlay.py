@@ -42,6 +42,10 @@ class Scale:
         self._bytes = levels(np.arange(256, dtype=np.float32) / 255, low, high)
         self._low, self._high = low, high
 
+    def shows(self, several: Sequence[np.ndarray]) -> bool:
+        """Whether anything at all would be drawn."""
+        return bool(self([np.asarray([one.max()]) for one in several])[0])
+
     def __call__(self, several: Sequence[np.ndarray]) -> np.ndarray:
         """Arrays of one shape and type, values of 0 and more, to uint8 levels of that shape."""
         if several[0].dtype == np.float16:  # half floats that are not negative are in the order of their bits

@@ -26,7 +26,7 @@ def test_the_same_bytes_land_on_the_same_name(spool: Spool) -> None:
 
 def test_a_result_is_written_whole(spool: Spool) -> None:
     digest = hashlib.sha256(b"result").hexdigest()
-    relative = spool.put_result(b"result", "1.2", "1.2.3", digest)
+    relative = spool.put_result((b"res", b"", b"ult"), "1.2", "1.2.3", digest)
     assert spool.path(relative).read_bytes() == b"result"
     assert set(spool.files()) == {relative}
 
