@@ -79,6 +79,7 @@ def _detail(
 
 def _produce(seeds: Any, out: Any, calm: int) -> None:
     os.nice(calm)
+    out.cancel_join_thread()  # else the end of this process waits for a dead trainer to take what it made
     parent = multiprocessing.parent_process()
     # A trainer that is killed cannot stop its children: they look for themselves.
     while parent is not None and parent.is_alive():
