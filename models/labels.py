@@ -65,12 +65,13 @@ def main_parts(labels: np.ndarray) -> np.ndarray:
     An organ is in one piece, or in a few large ones where disease or the end of the scan divides it; small pieces away
     from it are gut or bedding that looked alike. `labels`: uint8 (slices, rows, columns).
     """
-    for value in range(1, int(labels.max(initial=0)) + 1):
+
+    def clean(value: int) -> None:
         mask = labels == value
         cells = _cells(mask)
         parts, count = ndimage.label(cells, output=np.int32)
         if count < 2:
-            continue
+            return
         sizes = np.bincount(parts.ravel(), weights=cells.ravel(), minlength=count + 1)
         small = sizes < SMALLEST_SHARE * sizes[1:].max()
         small[0] = False
@@ -78,6 +79,9 @@ def main_parts(labels: np.ndarray) -> np.ndarray:
         for index in np.flatnonzero(dropped.any((1, 2))):
             here = dropped[index].repeat(CELL, 0).repeat(CELL, 1)[: mask.shape[1], : mask.shape[2]]
             labels[index][mask[index] & here] = 0
+
+    with ThreadPoolExecutor(_THREADS) as threads:  # no voxel has two labels, so that they do not meet
+        list(threads.map(clean, range(1, int(labels.max(initial=0)) + 1)))
     return labels
 
 

@@ -34,6 +34,7 @@ from node.pdu_guard import BrokenPdu, PduReader, PeerGone, PeerSilent
 MOST_CONTEXTS = 128  # odd numbers up to 255 (PS3.8, 9.3.2.2)
 _LARGEST_PDU = 128 * 1024  # bytes that we send in one P-DATA however much the peer takes
 _SMALLEST_PDU = 1024
+_AT_ONCE, _MOST_PDUS = 2**20, 256  # bytes and P-DATA that go out in one call: many peers take 16 KB at a time
 
 Offer = tuple[str, str]
 """(SOP class, transfer syntax)"""
@@ -89,16 +90,21 @@ class Requestor:
         """C-STORE the dataset that begins at `offset` of `path`: (status, the peer's comment). Raises TryAgain."""
         context_id = self._contexts[offer]
         self._send_command(context_id, dimse.store_request(self._next_id(), offer[0], sop_uid))
+        each = self._largest - 6
         with open(path, "rb", buffering=0) as file:
             left = os.fstat(file.fileno()).st_size - offset
             file.seek(offset)
-            buffer = memoryview(bytearray(self._largest - 6))
+            buffer = memoryview(bytearray(min(max(left, 1), each * max(1, min(_AT_ONCE // each, _MOST_PDUS)))))
             while True:
-                got = file.readinto(buffer[: min(left, len(buffer))]) or 0
+                got = file.readinto(buffer[: max(0, min(left, len(buffer)))]) or 0
                 left -= got
                 last = left <= 0 or not got
-                header = dimse.p_data_header(context_id, dimse.LAST if last else 0, got)
-                self._send_two(header, buffer[:got])
+                parts: list[bytes | memoryview] = []
+                for start in range(0, max(got, 1), each):
+                    body = buffer[start : min(start + each, got)]
+                    ends = last and start + each >= got
+                    parts += [dimse.p_data_header(context_id, dimse.LAST if ends else 0, len(body)), body]
+                self._send_parts(parts)
                 if last:
                     return self._answer()
 
@@ -109,19 +115,19 @@ class Requestor:
     def _send_command(self, context_id: int, command: bytes) -> None:
         self._send(dimse.p_data_header(context_id, dimse.COMMAND | dimse.LAST, len(command)) + command)
 
-    def _send_two(self, header: bytes, body: memoryview) -> None:
+    def _send_parts(self, parts: Sequence[bytes | memoryview]) -> None:
         try:
             self._socket.settimeout(self._node.network_timeout)
-            sent = self._socket.sendmsg([header, body])
-            if sent < len(header):
-                self._socket.sendall(header[sent:])
-                sent = len(header)
-            self._socket.sendall(body[sent - len(header) :])
+            sent = self._socket.sendmsg(parts)
+            for part in parts:  # a full socket buffer took less
+                if sent < len(part):
+                    self._socket.sendall(memoryview(part)[sent:])
+                sent = max(0, sent - len(part))
         except OSError as error:
             raise TryAgain(f"{self._where} broke the connection ({error.strerror or error})") from error
 
     def _send(self, encoded: bytes) -> None:
-        self._send_two(encoded, memoryview(b""))
+        self._send_parts([encoded])
 
     def _read(self, wait: float) -> tuple[int, memoryview]:
         try:
