@@ -65,33 +65,28 @@ def main_parts(labels: np.ndarray) -> np.ndarray:
     An organ is in one piece, or in a few large ones where disease or the end of the scan divides it; small pieces away
     from it are gut or bedding that looked alike. `labels`: uint8 (slices, rows, columns).
     """
-
-    def clean(value: int) -> None:
-        mask = labels == value
-        cells = _cells(mask)
+    for value in range(1, int(labels.max(initial=0)) + 1):
+        cells = _cells(labels, value)
         parts, count = ndimage.label(cells, output=np.int32)
         if count < 2:
-            return
+            continue
         sizes = np.bincount(parts.ravel(), weights=cells.ravel(), minlength=count + 1)
         small = sizes < SMALLEST_SHARE * sizes[1:].max()
         small[0] = False
         dropped = small[parts]
         for index in np.flatnonzero(dropped.any((1, 2))):
-            here = dropped[index].repeat(CELL, 0).repeat(CELL, 1)[: mask.shape[1], : mask.shape[2]]
-            labels[index][mask[index] & here] = 0
-
-    with ThreadPoolExecutor(_THREADS) as threads:  # no voxel has two labels, so that they do not meet
-        list(threads.map(clean, range(1, int(labels.max(initial=0)) + 1)))
+            here = dropped[index].repeat(CELL, 0).repeat(CELL, 1)[: labels.shape[1], : labels.shape[2]]
+            labels[index][(labels[index] == value) & here] = 0
     return labels
 
 
-def _cells(mask: np.ndarray) -> np.ndarray:
-    """How many voxels of `mask` each cell of CELL x CELL holds: (slices, cells, cells), edges padded."""
-    slices, rows, columns = mask.shape
+def _cells(labels: np.ndarray, value: int) -> np.ndarray:
+    """How many voxels of a label each cell of CELL x CELL holds: (slices, cells, cells), edges padded."""
+    slices, rows, columns = labels.shape
     counts = np.empty((slices, -(-rows // CELL), -(-columns // CELL)), np.uint8)
     padded = np.zeros((rows + -rows % CELL, columns + -columns % CELL), np.uint8)
-    for index, one in enumerate(mask):
-        padded[:rows, :columns] = one
+    for index, one in enumerate(labels):  # slice by slice: whole masks would be memory taken for nothing
+        padded[:rows, :columns] = one == value
         summed = sum(padded[row::CELL] for row in range(1, CELL)) + padded[0::CELL]  # rows first: they are contiguous
         counts[index] = sum(summed[:, column::CELL] for column in range(1, CELL)) + summed[:, 0::CELL]
     return counts

@@ -50,6 +50,7 @@ class Requestor:
         self._message_id = 0
         self._contexts: dict[Offer, int] = {}
         self._largest = _LARGEST_PDU
+        self._buffer = memoryview(b"")
         try:
             self._socket = socket.create_connection((peer.host, peer.port), timeout=node.acse_timeout)
         except OSError as error:
@@ -94,7 +95,7 @@ class Requestor:
         with open(path, "rb", buffering=0) as file:
             left = os.fstat(file.fileno()).st_size - offset
             file.seek(offset)
-            buffer = memoryview(bytearray(min(max(left, 1), each * max(1, min(_AT_ONCE // each, _MOST_PDUS)))))
+            buffer = self._room(each * max(1, min(_AT_ONCE // each, _MOST_PDUS)))
             while True:
                 got = file.readinto(buffer[: max(0, min(left, len(buffer)))]) or 0
                 left -= got
@@ -107,6 +108,12 @@ class Requestor:
                 self._send_parts(parts)
                 if last:
                     return self._answer()
+
+    def _room(self, size: int) -> memoryview:
+        """The buffer that all instances of the association go through."""
+        if len(self._buffer) != size:
+            self._buffer = memoryview(bytearray(size))
+        return self._buffer
 
     def _next_id(self) -> int:
         self._message_id = self._message_id % 0xFFFF + 1

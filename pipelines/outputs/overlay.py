@@ -44,7 +44,9 @@ class Scale:
 
     def shows(self, several: Sequence[np.ndarray]) -> bool:
         """Whether anything at all would be drawn."""
-        return bool(self([np.asarray([one.max()]) for one in several])[0])
+        if several[0].dtype == np.float16:
+            return bool(self([one.view(np.uint16).max(keepdims=True).view(np.float16) for one in several]).any())
+        return bool(self([one.max(keepdims=True) for one in several]).any())
 
     def __call__(self, several: Sequence[np.ndarray]) -> np.ndarray:
         """Arrays of one shape and type, values of 0 and more, to uint8 levels of that shape."""
