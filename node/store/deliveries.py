@@ -97,12 +97,16 @@ class Deliveries(Base):
                 owner = row.worker or "nobody"
                 raise IllegalMove(f"delivery {delivery.id} is {row.state}: {delivery.worker} lost its lease to {owner}")
             now = self.clock()
-            for one in said:
-                same = (answers.c.delivery_id == delivery.id) & (answers.c.sop_uid == one.sop_uid)
-                connection.execute(answers.delete().where(same))
+            if said:
                 connection.execute(
-                    answers.insert().values(delivery_id=delivery.id, sop_uid=one.sop_uid, stored=int(one.stored),
-                                            status=one.status, reason=one.reason, at=now)
+                    answers.delete()
+                    .where(answers.c.delivery_id == delivery.id, answers.c.sop_uid == sa.bindparam("uid")),
+                    [{"uid": one.sop_uid} for one in said],
+                )  # fmt: skip
+                connection.execute(
+                    answers.insert(),
+                    [{"delivery_id": delivery.id, "sop_uid": one.sop_uid, "stored": int(one.stored),
+                      "status": one.status, "reason": one.reason, "at": now} for one in said],
                 )  # fmt: skip
             told = [{"sop_uid": a.sop_uid, "status": a.status, "stored": a.stored} for a in said]
             self._move_delivery(connection, row, state, reason, values, {"answers": told})

@@ -98,10 +98,12 @@ class Jobs(Base):
                             created_at=now,
                         )
                     )  # fmt: skip
-            for name, value in result.features.items():
-                text = value if isinstance(value, str) else None
-                number = None if isinstance(value, str) or value is None else float(value)
-                connection.execute(features.insert().values(job_id=job.id, name=name, number=number, text=text))
+            if result.features:
+                connection.execute(features.insert(), [
+                    {"job_id": job.id, "name": name, "text": value if isinstance(value, str) else None,
+                     "number": None if isinstance(value, str) or value is None else float(value)}
+                    for name, value in result.features.items()
+                ])  # fmt: skip
             body = {
                 "series_uid": result.series_uid, "input_digest": result.input_digest, "model": dict(result.model),
                 "timings": dict(result.timings), "findings": dict(result.findings), "outputs": sizes,
