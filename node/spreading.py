@@ -5,6 +5,7 @@ Making DICOM objects is Python's own work, of which one process does one thing a
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import pickle
@@ -91,9 +92,10 @@ def _copy(queue: int, each: int, count: int, do: Callable[[int], Any], theirs: C
         gc.disable()  # a pass would touch, and so copy, all memory that is still shared
         processes.end_with_parent(watch=False)
         # Who waits for the other end of a file of ours must not wait for this copy.
-        kept = sorted((queue, theirs.fileno()))
-        for start, end in zip((3, kept[0] + 1, kept[1] + 1), (*kept, os.sysconf("SC_OPEN_MAX")), strict=True):
-            os.closerange(start, end)
+        for open_file in [int(name) for name in os.listdir("/proc/self/fd")]:
+            if open_file > 2 and open_file not in (queue, theirs.fileno()):
+                with contextlib.suppress(OSError):  # the listing itself was one, and is closed already
+                    os.close(open_file)
         try:
             for index in _taken(queue, each, count):
                 theirs.send(("made", (index, do(index))))

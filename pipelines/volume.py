@@ -34,18 +34,22 @@ class Volume:
     def from_series(cls, series: Series) -> Volume:
         """Read the pixels of a series. Raises Unsuitable, with the place, for gaps, duplicates, mixed or tilted
         geometry, and pixel data that cannot be decoded or is shorter than its header says."""
-        held = _ahead.copy()
-        _ahead.clear()  # whoever asks for another series needs the memory
-        if held and held[0][0] is series:
-            return held[0][1]
+        held = _ahead.pop() if _ahead else None  # whoever asks for another series needs the memory
+        if held is not None and held[0] is series:
+            return held[1]
         return cls.from_grid(Grid.from_series(series))
 
     @classmethod
     def read_ahead(cls, series: Series) -> None:
         """Read the pixels of a series now, for the `from_series` that comes next if it asks for the same object. Raises
         Unsuitable."""
-        _ahead.clear()
+        cls.forget_ahead()
         _ahead.append((series, cls.from_series(series)))
+
+    @staticmethod
+    def forget_ahead() -> None:
+        """Give back the memory of what `read_ahead` read, if nobody asked for it."""
+        _ahead.clear()
 
     @classmethod
     def from_grid(cls, grid: Grid) -> Volume:

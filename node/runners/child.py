@@ -54,6 +54,7 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
             ready.read(wanted, pipelines)
         else:
             pipe.send(answer(pipelines[wanted.pipeline], wanted, ready))
+            ready.forget()  # such as the pixels of a study whose job was skipped
 
 
 def answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:

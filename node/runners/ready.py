@@ -26,7 +26,7 @@ class Ready:
 
     def read(self, ahead: Ahead, pipelines: Mapping[str, Pipeline]) -> None:
         """Read what `ahead` names. What cannot be read is left to the job, which says why."""
-        self._study, self._chosen = None, {}
+        self.forget()
         try:
             self._files, self._study = ahead.files, _read(ahead.files)
             for name in ahead.pipelines:
@@ -44,6 +44,11 @@ class Ready:
         if held is None or dict(self._files) != dict(request.files):
             held, self._chosen = _read(request.files), {}
         return dataclasses.replace(held, revision=request.revision, replaces=replaces)
+
+    def forget(self) -> None:
+        """Give back the memory of what no job asked for."""
+        self._study, self._chosen = None, {}
+        Volume.forget_ahead()
 
     def series(self, pipeline: Pipeline, study: Study) -> Series:
         """The series that a pipeline reads of the study that `study` gave last. Raises Unsuitable."""

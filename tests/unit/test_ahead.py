@@ -147,3 +147,14 @@ def test_an_unsuitable_study_is_ready_without_its_pixels(tmp_path: Path) -> None
     ready = Ready()
     ready.read(Ahead(files, ("any",)), {"any": Any()})  # type: ignore[dict-item]
     assert len(ready.study(asked(files), ()).instances) == 6
+
+
+def test_what_no_job_asked_for_is_given_back(files: dict[str, str]) -> None:
+    ready = Ready()
+    ready.read(Ahead(files, ("any",)), {"any": Any()})  # type: ignore[dict-item]
+    study = ready.study(asked(files), ())
+    ready.forget()
+    for path in files:
+        Path(path).unlink()
+    with pytest.raises(OSError):
+        Volume.from_series(study.series[0])  # its pixels would have to be read again
