@@ -6,6 +6,7 @@ Making DICOM objects is Python's own work, of which one process does one thing a
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import pickle
@@ -28,8 +29,8 @@ def spread_over_processes(count: int, do: Callable[[int], Any]) -> Iterator[tupl
 
     A copy has all that this process holds in memory, and must leave alone what its threads and devices hold: `do` is
     for plain computing and for files of its own, and what it gives must be picklable. Raises what `do` raises, and
-    OSError when a copy ends before its work does. Where the system cannot copy a process with threads safely (any but
-    Linux), all is done here.
+    ChildProcessError when a copy ends before its work does. Where the system cannot copy a process with threads safely
+    (any but Linux), all is done here.
     """
     copies = min(_PROCESSES, count) - 1
     if copies < 1 or sys.platform != "linux":
@@ -76,7 +77,7 @@ def _received(running: dict[Connection, int], timeout: float | None) -> Iterator
         try:
             word, value = connection.recv()
         except (EOFError, OSError) as error:
-            raise OSError("a process that makes results ended before it was done") from error
+            raise ChildProcessError(errno.ECHILD, "a process that makes results ended before it was done") from error
         if word == "made":
             yield value
             continue

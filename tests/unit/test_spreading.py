@@ -85,7 +85,7 @@ def test_a_copy_that_is_killed_is_an_error_and_not_an_end() -> None:
         if os.getpid() != HERE:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(OSError, match="ended before it was done"):
+    with pytest.raises(ChildProcessError, match="ended before it was done"):
         list(spread_over_processes(20, die))
 
 
