@@ -95,6 +95,18 @@ class Peer(_Section):
     may: tuple[Literal["echo", "store"], ...] = ("echo",)
     addresses: tuple[str, ...] = ()  # networks it may call from; default: its host
     associations: int = Field(1, ge=1, le=16)  # at once, when many results of one output go to it
+    segmentation: Literal["binary", "none"] = "binary"  # the form in which it gets each kind of result
+    report: Literal["tid1500", "none"] = "tid1500"
+    heatmap: Literal["series", "none"] = "series"
+
+    @property
+    def forms(self) -> Mapping[str, str]:
+        """Kind of result -> the form in which this peer gets it, or "none"."""
+        return {"segmentation": self.segmentation, "report": self.report, "heatmap": self.heatmap}
+
+    def takes(self, output: str) -> bool:
+        """Whether an output goes to this peer: a kind that has no key here always does."""
+        return self.forms.get(output) != "none"
 
     @field_validator("addresses")
     @classmethod
@@ -151,6 +163,12 @@ class Config(BaseSettings):
                         raise ValueError(
                             f"route {route.name!r}: {key} names {name!r}, no such [[peer]]{nearest(name, peers)}"
                         )
+            for name in route.send_to:
+                if set(self.peer(name).forms.values()) == {"none"}:
+                    raise ValueError(
+                        f"route {route.name!r}: send-to names {name!r}, which takes no kind of result: "
+                        "give it a segmentation, report or heatmap, or leave it out"
+                    )
         return self
 
     def peer(self, name: str) -> Peer:

@@ -114,10 +114,14 @@ class Work:
         except TryAgain as error:
             log.warning("lease not renewed", reason=error.reason)
 
+    def _takes(self, peer: str, output: str) -> bool:
+        # A peer that the configuration no longer has keeps its deliveries, which wait until somebody decides.
+        return next((one.takes(output) for one in self._config.peers if one.name == peer), True)
+
     def _settle(self, job: Job, outcome: Outcome) -> None:
         if outcome.word == "done":
             assert outcome.result is not None
-            self._store.finish_job(job, outcome.outputs, outcome.result)
+            self._store.finish_job(job, outcome.outputs, outcome.result, self._takes)
             log.info("job done", study=job.study_uid, pipeline=job.pipeline, outputs=[o.name for o in outcome.outputs])
         elif outcome.word == "skipped":
             self._store.skip_job(job, outcome.reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -79,8 +79,14 @@ class Jobs(Base):
                 audit.append(connection, now, "job.retried", "work", f"study/{row.study_uid}", body)
         return len(rows)
 
-    def finish_job(self, job: Job, made: Sequence[NewOutput], result: JobResult) -> None:
-        """Store a done job, its outputs, features, and one due delivery for each output and peer."""
+    def finish_job(
+        self,
+        job: Job,
+        made: Sequence[NewOutput],
+        result: JobResult,
+        takes: Callable[[str, str], bool] = lambda peer, output: True,
+    ) -> None:
+        """Store a done job, its outputs, features, and one due delivery for each output and peer that `takes` it."""
         now = self.clock()
         with self._write() as connection:
             row = self._own_job(connection, job)
@@ -91,7 +97,7 @@ class Jobs(Base):
                     "sop_class": output.sop_class, "series_uid": output.series_uid, "instances": len(output.files),
                     "sop_uids": [one.sop_uid for one in output.files], "digests": [one.digest for one in output.files],
                 }  # fmt: skip
-                for peer in json.loads(row.peers):
+                for peer in (peer for peer in json.loads(row.peers) if takes(peer, output.name)):
                     connection.execute(
                         deliveries.insert().values(
                             output_id=key, peer=peer, state="due", priority=row.priority, attempts=0, due_at=now,

@@ -56,6 +56,9 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
         (("port = 104", "port = 70000"), "peer.0.port", "less than or equal to 65535"),
         (("port = 104\n", ""), "peer.0.port", "required"),
         (("send-to = [\"pacs\"]", "send-to = [\"pac\"]"), "", "did you mean 'pacs'?"),
+        (("port = 104", "port = 104\nheatmap = \"video\""), "peer.0.heatmap", "'series' or 'none'"),
+        (("port = 104", "port = 104\nheatmap = \"none\"\nreport = \"none\"\nsegmentation = \"none\""), "",
+         "takes no kind of result"),
         (("host = \"10.0.0.1\"", "host = \"10.0.0.1\"\naddresses = [\"10.0.0.300\"]"), "addresses", "IPv4 or IPv6"),
         (("spool = \"spool\"", "database = \"mysql://x\""), "node.database", "want sqlite:///"),
         (("ae-title = \"PACS\"", "ae-title = \"A TITLE THAT IS TOO LONG\""), "peer.0.ae-title", "at most 16"),
@@ -100,3 +103,9 @@ def test_the_example_that_init_writes_is_valid_and_shows_the_defaults(tmp_path: 
         assert differing <= {"spool", "database"}, section
         for key in defaults:
             assert f"\n{key} = " in example, f"{section}.{key} is not in the example"
+
+
+def test_a_peer_takes_every_output_but_the_kinds_that_it_is_spared(tmp_path: Path) -> None:
+    peer = _load(tmp_path, GOOD.replace("port = 104", 'port = 104\nsegmentation = "none"')).peer("pacs")
+    kinds = ("segmentation", "report", "heatmap", "a kind of another pipeline")
+    assert [peer.takes(kind) for kind in kinds] == [False, True, True, True]

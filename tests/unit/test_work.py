@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from node.config import Config
+from node.config import Config, Peer
 from node.config import Work as WorkSettings
 from node.queries import Queries
 from node.runners.base import Outcome, Request, RunnerDied
@@ -177,3 +177,19 @@ def test_stopping_the_node_gives_the_running_job_back(
     _run(work, store, stop)
     assert (_job(queries)["state"], _job(queries)["reason"]) == ("due", "the node is stopping")
     assert _job(queries)["attempts"] == 0, "a stop is not the job's fault"
+
+
+def test_a_peer_is_spared_the_kind_of_result_that_it_does_not_take(
+    store: Store, queries: Queries, spool: Spool, runner: Steered, arrivals: Arrivals
+) -> None:
+    pacs = Peer(name="pacs", ae_title="PACS", host="h", port=1, report="none")
+    archive = Peer(name="archive", ae_title="ARCHIVE", host="h", port=1)
+    config = Config(**{"peer": (pacs, archive)})
+    heatmap = NewOutput("heatmap", "1.8", "1.2", (OutputFile("1.8.1", "results/b", "d", 1),))
+    runner.ends = [Outcome("done", outputs=(*DONE.outputs, heatmap), result=DONE.result)]
+    store.skip_job(store.claim_job("w", 30), "not this one")  # type: ignore[arg-type]
+    arrivals.add(3)
+    arrivals.close(queries, peers=("pacs", "archive", "gone"))
+    _run(Work(config, store, queries, spool, runner, "w"), store)
+    sent = {output["name"]: [one["peer"] for one in output["deliveries"]] for output in _job(queries)["outputs"]}
+    assert sent == {"report": ["archive", "gone"], "heatmap": ["pacs", "archive", "gone"]}
