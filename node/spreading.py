@@ -11,6 +11,7 @@ import gc
 import os
 import pickle
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -44,7 +45,10 @@ def spread_over_processes(count: int, do: Callable[[int], Any]) -> Iterator[tupl
     try:
         for _ in range(copies):
             ours, theirs = Pipe(duplex=False)
-            pid = os.fork()
+            with warnings.catch_warnings():
+                # Python 3.12 and later warn of the threads, which a copy leaves alone: see above.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
             if pid == 0:
                 _copy(queue, each, count, do, theirs)  # does not return
             theirs.close()
