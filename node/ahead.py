@@ -5,7 +5,7 @@ from __future__ import annotations
 from node.plans import plan_of
 from node.queries import Queries
 from node.routes import Routes
-from node.runners.base import Ahead, Runner
+from node.runners.base import Ahead, Runner, files_of
 from node.spool import Spool
 
 
@@ -29,5 +29,4 @@ class LookAhead:
         instances = self._queries.stored_instances(study.id)
         plan = plan_of(instances, self._routes, self._spool)
         if plan.jobs:
-            files = {str(self._spool.path(one.path)): one.digest for one in instances}
-            self._runner.prepare(Ahead(files, tuple(job[0] for job in plan.jobs)))
+            self._runner.prepare(Ahead(files_of(instances, self._spool), tuple(job[0] for job in plan.jobs)))

@@ -11,7 +11,7 @@ from node.ahead import LookAhead
 from node.config import Config
 from node.errors import IllegalMove, TryAgain
 from node.queries import Queries
-from node.runners.base import Outcome, Request, Runner, RunnerBroken, RunnerDied
+from node.runners.base import Outcome, Request, Runner, RunnerBroken, RunnerDied, files_of
 from node.spool import Spool
 from node.store import Job, Store
 
@@ -82,7 +82,7 @@ class Work:
         instances = self._queries.stored_instances(job.study_id)
         request = Request(
             study_uid=job.study_uid, revision=job.revision, pipeline=job.pipeline, created_at=job.created_at,
-            files={str(self._spool.path(one.path)): one.digest for one in instances}, spool=self._spool.root,
+            files=files_of(instances, self._spool), spool=self._spool.root,
             former=self._queries.former_result(job.study_id, job.pipeline, job.revision),
         )  # fmt: skip
         log.info("job runs", study=job.study_uid, pipeline=job.pipeline, revision=job.revision, attempt=job.attempts)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from node.errors import OverreadError
+from node.queries import StoredInstance
+from node.spool import Spool
 from node.store.nouns import JobResult, NewOutput
+
+
+def files_of(instances: Iterable[StoredInstance], spool: Spool) -> dict[str, str]:
+    """The `files` of a Request and of an Ahead, which a runner holds against each other."""
+    return {str(spool.path(one.path)): one.digest for one in instances}
 
 
 class RunnerDied(OverreadError):
