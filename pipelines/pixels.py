@@ -107,14 +107,13 @@ def _plain_frames(instance: Instance, syntax: UID, wanted: list[int]) -> list[np
     return found
 
 
-def values(stored: np.ndarray, frame: Frame, kind: np.dtype) -> np.ndarray:
-    """Stored values as HU (CT) or as the modality's own numbers, of dtype `kind`.
+def values(stored: np.ndarray, header: Dataset, slope: float, intercept: float, kind: np.dtype) -> np.ndarray:
+    """Stored values as HU (CT) or as the modality's own numbers, of dtype `kind`; value = stored * slope + intercept.
 
     Padding (PixelPaddingValue, PixelPaddingRangeLimit; PS3.3 C.7.5.1.1.2) becomes air in CT and the frame's lowest
     value elsewhere. CT values under -1024 HU are padding that its scanner does not declare. MONOCHROME1 says how CT is
     shown, not what its numbers mean; other modalities are turned, so that bright is high.
     """
-    header = frame.instance.header
     is_ct = header.get("Modality") == "CT"
     padding = _padding(stored, header)
     clean = _stored_bits(stored, header)
@@ -123,12 +122,12 @@ def values(stored: np.ndarray, frame: Frame, kind: np.dtype) -> np.ndarray:
         lowest, highest = _range(header)
         result = lowest + highest - result
     if kind == np.float32:
-        result = result * np.float32(frame.slope) + np.float32(frame.intercept)
+        result = result * np.float32(slope) + np.float32(intercept)
     else:
-        if frame.slope != 1:
-            result *= int(frame.slope)
-        if frame.intercept:
-            result += int(frame.intercept)
+        if slope != 1:
+            result *= int(slope)
+        if intercept:
+            result += int(intercept)
     if is_ct:
         np.maximum(result, AIR, out=result)
     if padding is not None:

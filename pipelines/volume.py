@@ -6,6 +6,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class Volume:
     instances: tuple[Instance, ...]
     frame_numbers: tuple[int, ...]
     spacing: tuple[float, float, float]
+    placed: ClassVar[bool] = True  # what a radiograph is not
 
     @classmethod
     def from_series(cls, series: Series) -> Volume:
@@ -69,7 +71,7 @@ class Volume:
                     raise Unsuitable(f"the pixel data decodes to {array.shape}, its header says {grid.shape[1:]}")
                 if not voxels.size:  # memory is taken when the first frame has proved to be as large as its header says
                     voxels = np.empty(grid.shape, kind)
-                voxels[index] = pixels.values(array, frame, kind)
+                voxels[index] = pixels.values(array, frame.instance.header, frame.slope, frame.intercept, kind)
 
         read(first)
         # Decoders of compressed images were not all written for several threads.
