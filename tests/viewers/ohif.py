@@ -1,0 +1,150 @@
+"""OHIF's viewer as a person uses it: open a study, double-click a series, turn the wheel, read what the page says."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tests.viewers.browser import Browser, Failed
+
+PANE = "[data-cy=viewport-pane]"
+SERIES = "[data-cy^=study-browser-thumbnail]"
+PLACE = "[data-cy=viewport-overlay-bottom-right]"
+# Everything that lies over the image hidden, for a screenshot of what the viewer draws from the objects alone.
+IMAGE_ONLY = "[data-cy=viewport-grid], [data-cy=viewport-grid] * {visibility: hidden !important}" \
+             "[data-cy=viewport-grid] canvas {visibility: visible !important}"  # fmt: skip
+SETTLE = 15.0  # seconds for the screen to show what it should
+
+
+@dataclass(frozen=True)
+class At:
+    """Where a stack stands: Instance Number, and the image's place among all (from 1)."""
+
+    instance: int
+    place: int
+    count: int
+
+
+class Ohif:
+    """One study in OHIF. `shots`: the folder for screenshots."""
+
+    def __init__(self, browser: Browser, address: str, shots: Path) -> None:
+        self.browser, self.address, self.shots = browser, address, shots
+
+    def open(self, study_uid: str) -> None:
+        """Open a study and put away the guided tour; raises Failed when no series appears."""
+        self.browser.ask("complaints")
+        self.browser.ask("goto", url=f"{self.address}/viewer?StudyInstanceUIDs={study_uid}")
+        self.browser.wait(SERIES)
+        self.browser.wait(f"{PANE} canvas")
+        if not self._toured:
+            self.browser.click("button", "Skip all")
+            self._toured = True
+
+    _toured = False  # the tour comes once in a browser's life
+
+    def series(self) -> list[str]:
+        """What the list of series says of each."""
+        return self.browser.texts(SERIES)
+
+    def show(self, description: str) -> None:
+        """Double-click the series with this description."""
+        self.browser.click(SERIES, description, twice=True)
+
+    def load_segmentation(self) -> None:
+        """Answer yes to the question whether the segmentation is to be opened."""
+        self.browser.click("[data-cy=yes-hydrate-btn]")
+        self.browser.wait("[data-cy=yes-hydrate-btn]", state="detached")
+
+    def at(self) -> At:
+        """Where the stack stands, as the page says it: "I:149 (31/60)"."""
+        said = self.browser.text(PLACE)
+        found = re.search(r"I:\s*(\d+)\s*\((\d+)/(\d+)\)", said)
+        if not found:
+            raise Failed(f"the page does not say where the stack stands: {said!r}")
+        return At(*map(int, found.groups()))
+
+    def wait_for_stack(self, count: int, description: str = "") -> None:
+        """Wait until a stack of `count` images is shown, with the series' description in its corner."""
+        def there() -> list[str]:
+            shown = self.browser.text("[data-cy=viewport-overlay-top-left]")
+            found = self.at()
+            wrong = [f"{found.count} images instead of {count}"] if found.count != count else []
+            return wrong + ([f"shows {shown!r} instead of {description!r}"] if description not in shown else [])
+
+        self._until(there, "the stack")
+
+    def go_to(self, place: int) -> At:
+        """Turn the wheel until the image at `place` (from 1) is shown."""
+        box = self.browser.box(f"{PANE} canvas")
+        middle = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] * 0.6}
+        deadline = time.monotonic() + SETTLE
+        while (found := self.at()).place != place:
+            if time.monotonic() > deadline:
+                raise Failed(f"the wheel does not lead to image {place}: {found}")
+            for _ in range(abs(place - found.place)):
+                self.browser.ask("wheel", **middle, delta=100 if place > found.place else -100)
+                time.sleep(0.05)
+            time.sleep(0.2)
+        return found
+
+    def marks(self) -> dict[str, str]:
+        """The letters at the image's left and upper edge: which side of the patient is there."""
+        places = {"left": ".left-mid.orientation-marker", "top": ".top-mid.orientation-marker"}
+        return {name: "".join(self.browser.texts(selector)) for name, selector in places.items()}
+
+    def image(self, name: str, differences: Callable[[np.ndarray], list[str]]) -> tuple[np.ndarray, list[str]]:
+        """What the viewer draws, without its own texts, and how it differs from what it should: as soon as it does not.
+
+        Kept as NAME.png; NAME-page.png is the whole page.
+        """
+        clip = self.browser.box(f"{PANE} canvas")
+        screens: list[np.ndarray] = []
+
+        def look() -> list[str]:
+            screens.append(self.browser.shot(self.shots / f"{name}.png", clip, IMAGE_ONLY))
+            return differences(screens[-1])
+
+        try:
+            self._until(look, name, seconds=5)
+            told = []
+        except Failed as error:
+            told = [str(error)]
+        return screens[-1], told
+
+    def page(self, name: str) -> None:
+        """Keep the whole page as NAME-page.png."""
+        self.browser.shot(self.shots / f"{name}-page.png")
+
+    def annotations(self) -> tuple[list[str], list[np.ndarray]]:
+        """The texts and the lines, (n, 2) x and y in pixels of the image's canvas, drawn over the image."""
+        texts = self.browser.texts(f"{PANE} svg.svg-layer tspan")
+        lines = self.browser.ask("attributes", selector=f"{PANE} svg.svg-layer polyline", name="points")
+        numbers = [np.array(re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", line), dtype=float) for line in lines]
+        return texts, [one.reshape(-1, 2) for one in numbers]
+
+    def next_measurement(self) -> None:
+        """The arrow to the report's next measurement."""
+        self.browser.click("[data-cy=viewport-action-arrows-right]")
+
+    def until(self, wrong: Callable[[], list[str]], what: str) -> None:
+        """Ask again and again until nothing is wrong; raises Failed with what is."""
+        self._until(wrong, what)
+
+    def _until(self, wrong: Callable[[], list[str]], what: str, seconds: float = SETTLE) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                told = wrong()
+            except Failed as error:
+                told = [str(error)]
+            if not told:
+                return
+            if time.monotonic() > deadline:
+                raise Failed(f"{what}: {'; '.join(told)}")
+            time.sleep(0.3)
