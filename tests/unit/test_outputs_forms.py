@@ -10,7 +10,7 @@ from pipelines.base import Unsuitable, decline, make
 from pipelines.outputs import codes
 from pipelines.outputs.forms import shaped
 from pipelines.outputs.placement import content_items
-from pipelines.outputs.profiles import PROFILES, STANDARD, Form, Profile, forms_for, with_changes
+from pipelines.outputs.profiles import PROFILES, STANDARD, Profile, forms_for, with_changes
 from tests.results import MAKER, Case, case, enhanced, written
 
 
