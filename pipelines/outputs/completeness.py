@@ -7,7 +7,14 @@ from functools import cache
 
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+
+from pipelines.outputs.codes import LabelMapSegmentationStorage
 
 # Paths of keywords; each step before the last is a sequence, of which every item is looked into.
 _COMMON_1 = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
@@ -52,6 +59,14 @@ _TYPE_2: dict[str, tuple[str, ...]] = {
     Comprehensive3DSRStorage: ("PerformedProcedureCodeSequence", "ReferencedPerformedProcedureStepSequence"),
     SecondaryCaptureImageStorage: ("PatientOrientation",),
 }
+_TYPE_1[ComprehensiveSRStorage], _TYPE_2[ComprehensiveSRStorage] = (
+    _TYPE_1[Comprehensive3DSRStorage], _TYPE_2[Comprehensive3DSRStorage]
+)  # fmt: skip
+# The background has no tracking, and a frame shows all segments at once (PS3.3 C.8.20.2, Supplement 243).
+_TYPE_1[LabelMapSegmentationStorage] = tuple(
+    path for path in _TYPE_1[SegmentationStorage] if "Tracking" not in path and "SegmentIdentification" not in path
+)
+_TYPE_2[LabelMapSegmentationStorage] = _TYPE_2[SegmentationStorage]
 
 
 def missing(dataset: Dataset, fresh: Dataset) -> str | None:
