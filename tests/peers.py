@@ -197,9 +197,7 @@ class Orthanc:
 
 
 @contextlib.contextmanager
-def orthanc(
-    folder: Path, modalities: dict[str, tuple[str, int]] | None = None, **others: Any
-) -> Iterator[Orthanc]:
+def orthanc(folder: Path, modalities: dict[str, tuple[str, int]] | None = None, **others: Any) -> Iterator[Orthanc]:
     """Orthanc with an empty storage; `modalities`: name -> (AE title, port on 127.0.0.1) that it can send to; `others`:
     settings of its configuration file."""
     program, dicom_port, http_port = need("Orthanc", "orthanc"), free_port(), free_port()

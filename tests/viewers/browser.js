@@ -10,7 +10,7 @@ const HEIGHT = 800;
 
 function find(page, { selector, text, nth = 0 }) {
   const all = page.locator(selector);
-  return (text === undefined ? all : all.filter({ hasText: text })).nth(nth);
+  return (text === undefined ? all : all.filter({ hasText: new RegExp(text) })).nth(nth);
 }
 
 const orders = {

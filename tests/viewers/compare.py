@@ -53,7 +53,10 @@ class Fit:
     def smooth(self, rgb: np.ndarray, screen: tuple[int, int]) -> np.ndarray:
         """An image (rows, columns, 3) as it lies on the screen, interpolated linearly; floats."""
         places = np.meshgrid(*self.indices(screen), indexing="ij")
-        channels = [ndimage.map_coordinates(rgb[..., one].astype(np.float32), places, order=1, mode="nearest") for one in range(3)]
+        channels = [
+            ndimage.map_coordinates(rgb[..., one].astype(np.float32), places, order=1, mode="nearest")
+            for one in range(3)
+        ]
         return np.stack(channels, axis=-1)
 
     def inside(self, screen: tuple[int, int], pixels: float = 1.0) -> np.ndarray:
@@ -91,8 +94,10 @@ def coloured(screen: np.ndarray) -> np.ndarray:
 
 def in_colour(screen: np.ndarray, rgb: tuple[int, int, int]) -> np.ndarray:
     """Which pixels have the hue of `rgb`: it may be laid over grey, which changes lightness but not hue."""
-    turned = (hue(screen) - hue(np.array(rgb)) + 180) % 360 - 180
-    return coloured(screen) & (np.abs(turned) <= HUE)
+    found = coloured(screen)
+    turned = (hue(screen[found]) - hue(np.array(rgb)) + 180) % 360 - 180
+    found[found] = np.abs(turned) <= HUE
+    return found
 
 
 def centre(mask: np.ndarray) -> np.ndarray:
@@ -118,7 +123,9 @@ def segment_differences(screen: np.ndarray, fit: Fit, drawn: Sequence[Drawn]) ->
         counts = np.count_nonzero(wanted), np.count_nonzero(found)
         lacking, extra = np.count_nonzero(wanted & ~found), np.count_nonzero(found & ~wanted)
         if lacking > allowed or extra > allowed:
-            told.append(f"{one.label}: {counts[1]} pixels in its colour instead of {counts[0]}: {lacking} lack, {extra} are too many")
+            told.append(
+                f"{one.label}: {counts[1]} pixels in its colour instead of {counts[0]}: {lacking} lack, {extra} are too many"
+            )
         if min(counts) > 200 and (apart := float(np.linalg.norm(centre(found) - centre(wanted)))) > 0.5:
             told.append(f"{one.label}: its centre is {apart:.1f} pixels off")
     if (count := np.count_nonzero(unexplained)) > 12:
@@ -153,4 +160,6 @@ def sides(screen: np.ndarray, fit: Fit, colours: Mapping[str, tuple[int, int, in
     """On which half of the screen most pixels of each colour are: name -> "left" or "right"; nothing where it has none."""
     inside = fit.inside((screen.shape[0], screen.shape[1]), 0)
     found = {name: in_colour(screen, rgb) & inside for name, rgb in colours.items()}
-    return {name: "left" if centre(mask)[1] < screen.shape[1] / 2 else "right" for name, mask in found.items() if mask.any()}
+    return {
+        name: "left" if centre(mask)[1] < screen.shape[1] / 2 else "right" for name, mask in found.items() if mask.any()
+    }

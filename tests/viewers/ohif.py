@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from tests.viewers.browser import Browser, Failed
 
@@ -35,6 +36,7 @@ class Ohif:
 
     def __init__(self, browser: Browser, address: str, shots: Path) -> None:
         self.browser, self.address, self.shots = browser, address, shots
+        self._toured = False  # the guided tour comes once in a browser's life
 
     def open(self, study_uid: str) -> None:
         """Open a study and put away the guided tour; raises Failed when no series appears."""
@@ -46,15 +48,18 @@ class Ohif:
             self.browser.click("button", "Skip all")
             self._toured = True
 
-    _toured = False  # the tour comes once in a browser's life
-
     def series(self) -> list[str]:
         """What the list of series says of each."""
         return self.browser.texts(SERIES)
 
-    def show(self, description: str) -> None:
-        """Double-click the series with this description."""
-        self.browser.click(SERIES, description, twice=True)
+    def text(self) -> str:
+        """All that can be read in the viewport."""
+        return self.browser.text(PANE)
+
+    def show(self, dataset: Dataset) -> None:
+        """Double-click the series of an object, found by its number and description."""
+        named = rf"{re.escape(str(dataset.SeriesDescription))}\s*S:{dataset.SeriesNumber}(?!\d)"
+        self.browser.click(SERIES, named, twice=True)
 
     def load_segmentation(self) -> None:
         """Answer yes to the question whether the segmentation is to be opened."""
@@ -71,13 +76,14 @@ class Ohif:
 
     def wait_for_stack(self, count: int, description: str = "") -> None:
         """Wait until a stack of `count` images is shown, with the series' description in its corner."""
+
         def there() -> list[str]:
             shown = self.browser.text("[data-cy=viewport-overlay-top-left]")
             found = self.at()
             wrong = [f"{found.count} images instead of {count}"] if found.count != count else []
             return wrong + ([f"shows {shown!r} instead of {description!r}"] if description not in shown else [])
 
-        self._until(there, "the stack")
+        self.until_right(there, "the stack")
 
     def go_to(self, place: int) -> At:
         """Turn the wheel until the image at `place` (from 1) is shown."""
@@ -93,10 +99,16 @@ class Ohif:
             time.sleep(0.2)
         return found
 
-    def marks(self) -> dict[str, str]:
-        """The letters at the image's left and upper edge: which side of the patient is there."""
+    def wrong_marks(self, wanted: dict[str, str]) -> list[str]:
+        """What is wrong with the letters at the image's left and upper edge, which say where the patient's sides are."""
         places = {"left": ".left-mid.orientation-marker", "top": ".top-mid.orientation-marker"}
-        return {name: "".join(self.browser.texts(selector)) for name, selector in places.items()}
+        found: dict[str, str] = {}
+
+        def look() -> list[str]:
+            found.update({name: "".join(self.browser.texts(selector)) for name, selector in places.items()})
+            return [] if found == wanted else [f"marked {found} instead of {wanted}"]
+
+        return self._wrong(look)
 
     def image(self, name: str, differences: Callable[[np.ndarray], list[str]]) -> tuple[np.ndarray, list[str]]:
         """What the viewer draws, without its own texts, and how it differs from what it should: as soon as it does not.
@@ -110,12 +122,8 @@ class Ohif:
             screens.append(self.browser.shot(self.shots / f"{name}.png", clip, IMAGE_ONLY))
             return differences(screens[-1])
 
-        try:
-            self._until(look, name, seconds=5)
-            told = []
-        except Failed as error:
-            told = [str(error)]
-        return screens[-1], told
+        told = self._wrong(look)
+        return screens[-1], [f"{name}: {one}" for one in told]
 
     def page(self, name: str) -> None:
         """Keep the whole page as NAME-page.png."""
@@ -132,19 +140,20 @@ class Ohif:
         """The arrow to the report's next measurement."""
         self.browser.click("[data-cy=viewport-action-arrows-right]")
 
-    def until(self, wrong: Callable[[], list[str]], what: str) -> None:
-        """Ask again and again until nothing is wrong; raises Failed with what is."""
-        self._until(wrong, what)
+    def until_right(self, wrong: Callable[[], list[str]], what: str) -> None:
+        """Ask again and again until nothing is wrong; raises Failed with what is, and keeps the page."""
+        if told := self._wrong(wrong, SETTLE):
+            self.page(f"failed-{what.replace(' ', '-')}")
+            raise Failed(f"{what}: {'; '.join(told)}")
 
-    def _until(self, wrong: Callable[[], list[str]], what: str, seconds: float = SETTLE) -> None:
+    def _wrong(self, wrong: Callable[[], list[str]], seconds: float = SETTLE / 3) -> list[str]:
+        """What is still wrong after `seconds`; nothing as soon as nothing is."""
         deadline = time.monotonic() + seconds
         while True:
             try:
                 told = wrong()
             except Failed as error:
                 told = [str(error)]
-            if not told:
-                return
-            if time.monotonic() > deadline:
-                raise Failed(f"{what}: {'; '.join(told)}")
+            if not told or time.monotonic() > deadline:
+                return told
             time.sleep(0.3)

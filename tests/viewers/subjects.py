@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pydicom
+import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 
 from models.errors import ModelError
 from pipelines import phantom_studies
-from pipelines.base import execute, maker_of
-from pipelines.outputs import reading
+from pipelines.base import Made, Released, execute, maker_of
 from pipelines.outputs.placement import content_items
+from pipelines.outputs.profiles import PROFILES, forms_for
 from pipelines.registry import load
 from pipelines.study import Study
 from tests.conftest import missing
 from tests.peers import real_data
 
 MADE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-VOLUME = "118565006"
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def real_chest(folder: Path) -> Sequence[Path]:
 
 
 SOURCES = (Source("ct-lung on o01", "ct-lung", real_chest), Source("ct-lung on a phantom", "ct-lung", chest_phantom))
-PROFILES = ("ohif",)
+PROFILE_NAMES = ("ohif", "images-only")
 
 
 @dataclass(frozen=True)
@@ -62,25 +60,15 @@ class Region:
 
 @dataclass
 class Subject:
-    """A study with the results of a run on it; `folder` holds what was written for it."""
+    """A study with the results of a run on it, in all forms that the profiles here want, written to files in `folder`."""
 
     name: str
     study: Study
-    folder: Path
-    made: dict[str, list[Dataset]] = field(default_factory=dict)
+    made: tuple[Made, ...]  # what was kept of each object is its file
 
-    def objects_for(self, profile: str) -> list[Path]:
-        """The files that a destination with this profile gets."""
-        folder = self.folder / profile
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-        files = []
-        for name, datasets in self.made.items():
-            for number, dataset in enumerate(datasets):
-                files.append(folder / f"{name}-{number:03d}.dcm")
-                dataset.save_as(files[-1], enforce_file_format=True)
-        return files
+    def objects_for(self, profile: str) -> Objects:
+        """What a destination with this profile gets."""
+        return Objects(tuple(one for one in self.made if PROFILES[profile].takes(one.form)))
 
     @property
     def study_uid(self) -> str:
@@ -94,6 +82,12 @@ class Subject:
         assert len(found) == len(self.study.instances), "Instance Numbers of the source are not unique"
         return found
 
+    def neighbour(self, header: Dataset) -> str:
+        """The SOP Instance UID of a slice next to this one."""
+        heights = {str(one.SOPInstanceUID): float(one.ImagePositionPatient[2]) for one in self.headers.values()}
+        here = heights.pop(str(header.SOPInstanceUID))
+        return min(heights, key=lambda uid: abs(heights[uid] - here))
+
 
 def run(source: Source, folder: Path) -> Subject:
     """Run the pipeline on the study, as `overread try` does; skips where the study or the model is absent."""
@@ -102,39 +96,57 @@ def run(source: Source, folder: Path) -> Subject:
         pipeline = load(source.pipeline)
     except ModelError as error:
         missing(f"models/bundled/{source.pipeline}", str(error))
-    done = execute(pipeline, study, pipeline.select(study), maker_of(pipeline, "0.1.0", MADE))
-    made = {one.name: [kept.dataset() for kept in one.kept] for one in done.made}
-    return Subject(source.name, study, folder, made)
+
+    def write(released: Released) -> Path:
+        path = folder / f"{released.output}-{released.number:03d}.dcm"
+        path.write_bytes(released.content)
+        return path
+
+    forms = forms_for(PROFILES[name] for name in PROFILE_NAMES)
+    done = execute(pipeline, study, pipeline.select(study), maker_of(pipeline, "0.1.0", MADE), write, forms=forms)
+    return Subject(source.name, study, done.made)
 
 
 @dataclass(frozen=True)
 class Objects:
-    """Results read back from files, as a viewer gets them."""
+    """The results that a viewer gets, read back from their files."""
 
-    stored: reading.Stored
+    made: tuple[Made, ...]
 
-    @classmethod
-    def of(cls, files: Sequence[Path]) -> Objects:
-        """Read files; fails where one is of a class that no test here looks at."""
-        known = {SegmentationStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage}
-        classes = {str(pydicom.dcmread(path, specific_tags=["SOPClassUID"]).SOPClassUID) for path in files}
-        assert classes <= known, f"no test looks at {classes - known}"
-        return cls(reading.stored(files))
+    @property
+    def files(self) -> list[Path]:
+        """All of their files."""
+        return [path for one in self.made for path in one.kept]
 
-    def regions(self) -> list[Region]:
-        """The findings of the report, in its order, with the values as the viewer writes them: two decimals."""
-        (report,) = self.stored.reports
-        found = []
-        for group in content_items(report):
-            items = list(group.get("ContentSequence") or ())
-            outlines = [one for one in items if one.ValueType == "SCOORD"]
-            if not outlines:
-                continue
-            (outline,) = outlines
-            values = tuple(f"{float(one.MeasuredValueSequence[0].NumericValue):.2f}" for one in items if one.ValueType == "NUM")
-            image = str(outline.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
-            found.append(Region(image, np.array(outline.GraphicData, dtype=float).reshape(-1, 2), values))
-        return found
+    @cached_property
+    def datasets(self) -> dict[str, list[Dataset]]:
+        """Form, as the log writes it (`report=tid1500`) -> its objects."""
+        return {str(one.form): [pydicom.dcmread(path) for path in one.kept] for one in self.made}
+
+    def of(self, form: str) -> list[Dataset]:
+        """The objects of a form; skips where this profile or study has none."""
+        if form not in self.datasets:
+            pytest.skip(f"no {form} here")
+        return self.datasets[form]
+
+
+def regions(report: Dataset) -> list[Region]:
+    """The findings of a report, in its order."""
+    found = []
+    for group in content_items(report):
+        items = list(group.get("ContentSequence") or ())
+        outlines = [one for one in items if one.ValueType == "SCOORD"]
+        if not outlines:
+            continue
+        (outline,) = outlines
+        image = str(outline.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        found.append(Region(image, np.array(outline.GraphicData, dtype=float).reshape(-1, 2), values(items)))
+    return found
+
+
+def values(items: Iterable[Dataset]) -> tuple[str, ...]:
+    """The measured values among content items, as OHIF writes them: with two decimals."""
+    return tuple(f"{float(one.MeasuredValueSequence[0].NumericValue):.2f}" for one in items if one.ValueType == "NUM")
 
 
 def marks_of(header: Dataset) -> dict[str, str]:
