@@ -191,9 +191,9 @@ def test_the_report_shows_its_values_and_its_outlines_on_the_key_slices(opened: 
         assert str(header.SOPInstanceUID) == region.image, "the outline is not on its slice"
 
         def differences(header: Dataset = header, region: Region = region) -> list[str]:
-            box = ohif.browser.box("[data-cy=viewport-pane] canvas")
-            blank = np.zeros((round(box["height"]), round(box["width"]), 3), np.uint8)
-            return compare.outline_differences(ohif.annotations()[1], fit(header, blank), region.outline)
+            canvas = ohif.canvas()
+            placed = fit(header, np.empty((int(canvas["height"]), int(canvas["width"]), 3)))
+            return compare.outline_differences(ohif.annotations()[1], placed, region.outline)
 
         ohif.until_right(differences, "the report's outline")
         ohif.page(f"report-{number}")

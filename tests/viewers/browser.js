@@ -5,8 +5,8 @@ const readline = require('node:readline');
 const [playwright, executablePath, profile, ...args] = process.argv.slice(2);
 const { chromium } = require(playwright);
 
-const WIDTH = 1200;
-const HEIGHT = 800;
+const WIDTH = 1000;
+const HEIGHT = 700;
 
 function find(page, { selector, text, nth = 0 }) {
   const all = page.locator(selector);
@@ -24,10 +24,12 @@ const orders = {
   attributes: (page, o) =>
     page.locator(o.selector).evaluateAll((all, name) => all.map((one) => one.getAttribute(name)), o.name),
   box: (page, o) => find(page, o).boundingBox({ timeout: o.timeout }),
-  wheel: async (page, { x, y, delta }) => {
-    await page.mouse.move(x, y);
-    await page.mouse.wheel(0, delta);
-  },
+  // By the viewer's own means: the wheel would have every image on the way drawn, which takes long without a graphics card.
+  jump: (page, { index }) =>
+    page.evaluate(async (imageIndex) => {
+      const [{ viewport }] = window.cornerstone.getEnabledElements();
+      await window.cornerstone.utilities.jumpToSlice(viewport.element, { imageIndex });
+    }, index),
   shot: (page, { path, clip, style }) => page.screenshot({ path, clip, style, animations: 'disabled' }).then(() => null),
 };
 

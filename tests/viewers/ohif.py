@@ -86,18 +86,10 @@ class Ohif:
         self.until_right(there, "the stack")
 
     def go_to(self, place: int) -> At:
-        """Turn the wheel until the image at `place` (from 1) is shown."""
-        box = self.browser.box(f"{PANE} canvas")
-        middle = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] * 0.6}
-        deadline = time.monotonic() + SETTLE
-        while (found := self.at()).place != place:
-            if time.monotonic() > deadline:
-                raise Failed(f"the wheel does not lead to image {place}: {found}")
-            for _ in range(abs(place - found.place)):
-                self.browser.ask("wheel", **middle, delta=100 if place > found.place else -100)
-                time.sleep(0.05)
-            time.sleep(0.2)
-        return found
+        """Show the image at `place` (from 1), as clicking on the scroll bar does."""
+        self.browser.ask("jump", index=place - 1)
+        self.until_right(lambda: [] if self.at().place == place else [f"shows {self.at()}"], f"image {place}")
+        return self.at()
 
     def wrong_marks(self, wanted: dict[str, str]) -> list[str]:
         """What is wrong with the letters at the image's left and upper edge, which say where the patient's sides are."""
@@ -115,7 +107,7 @@ class Ohif:
 
         Kept as NAME.png; NAME-page.png is the whole page.
         """
-        clip = self.browser.box(f"{PANE} canvas")
+        clip = self.canvas()
         screens: list[np.ndarray] = []
 
         def look() -> list[str]:
@@ -124,6 +116,10 @@ class Ohif:
 
         told = self._wrong(look)
         return screens[-1], [f"{name}: {one}" for one in told]
+
+    def canvas(self) -> dict[str, float]:
+        """The image's part of the page, in whole pixels: the panes beside it have odd widths."""
+        return {key: round(value) for key, value in self.browser.box(f"{PANE} canvas").items()}
 
     def page(self, name: str) -> None:
         """Keep the whole page as NAME-page.png."""
