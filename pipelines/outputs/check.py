@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import Comprehensive3DSRStorage
+from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage
 
 from pipelines.base import InvalidOutput, Released
 from pipelines.outputs import origin, placement
@@ -26,9 +27,11 @@ _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 class Gate:
     """The gate for the results of one run on one study."""
 
-    def __init__(self, study: Study, maker: Maker) -> None:
+    def __init__(self, study: Study, maker: Maker, outputs: Sequence[str] = ()) -> None:
+        """`outputs`: the names of the run's outputs, to whose objects others may refer."""
         self._study = study
         self._maker = maker
+        self._outputs = tuple(outputs)
         self._facts = _Facts.of(study)
         self._encoders: defaultdict[str, Encoder] = defaultdict(Encoder)  # one for each output
 
@@ -42,7 +45,7 @@ class Gate:
         """
         encoder = self._encoders[name]
         fresh = encoder.fresh(dataset)  # what earlier objects shared with this one has been looked at there
-        for fault in _faults(name, number, dataset, fresh, self._study, self._maker, self._facts):
+        for fault in _faults(name, number, dataset, fresh, self._study, self._maker, self._facts, self._outputs):
             raise InvalidOutput(f"{name}, object {number}: {fault}")
         parts, unlike = _encoded(dataset, fresh, encoder)
         if unlike:
@@ -56,6 +59,7 @@ _READ_BACK = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Patien
 # What a series' objects share is looked at in the first of them, and again wherever it is not the very same element.
 _ONCE = ("StudyInstanceUID", "SeriesInstanceUID", "ContributingEquipmentSequence", "SeriesNumber")
 _REFERRED_TO = ("segmentation", "report", "heatmap")  # results that others may refer to
+_DOCUMENTS = (Comprehensive3DSRStorage, BasicTextSRStorage)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ def _faults(
     study: Study,
     maker: Maker,
     facts: _Facts,
+    outputs: tuple[str, ...] = (),
 ) -> Iterator[str]:
     """What is wrong with one object, the cheap looks first; each relies on those before it."""
     if fault := missing(dataset, fresh):
@@ -122,17 +127,19 @@ def _faults(
     ):
         yield "FrameOfReferenceUID is not that of the source"
     yield from _uid_faults(fresh)
-    yield from _reference_faults(fresh, facts.held, facts.known, lambda uid: uid in _ours(study, maker, name))
+    ours = cache(lambda: _ours(study, maker, {*_REFERRED_TO, *outputs, name}, fresh))
+    yield from _reference_faults(fresh, facts.held, facts.known, lambda uid: uid in ours())
     if fault := placement.misplaced(dataset, facts.held):
         yield fault
-    if dataset.SOPClassUID == Comprehensive3DSRStorage:
-        yield from _report_faults(dataset, study)
+    if dataset.SOPClassUID in _DOCUMENTS:
+        yield from _report_faults(name, dataset, study)
     yield from _pixel_faults(dataset)
 
 
-def _ours(study: Study, maker: Maker, name: str) -> set[str]:
-    """Results of this run that another one may refer to."""
-    return {maker.uid(study, output) for output in (*_REFERRED_TO, name)}
+def _ours(study: Study, maker: Maker, outputs: Iterable[str], dataset: Dataset) -> set[str]:
+    """Results of this run that `dataset` may refer to: of no output more than it has references."""
+    most = sum("ReferencedSOPInstanceUID" in item for item in _datasets(dataset))
+    return {maker.uid(study, output, number) for output in outputs for number in range(most + 1)}
 
 
 def _text(header: Dataset, keyword: str) -> str:
@@ -168,10 +175,10 @@ def _reference_faults(
                 yield "ReferencedFrameNumber names a frame that the instance does not have"
 
 
-def _report_faults(dataset: Dataset, study: Study) -> Iterator[str]:
+def _report_faults(name: str, dataset: Dataset, study: Study) -> Iterator[str]:
     if dataset.VerificationFlag != "UNVERIFIED":
         yield "VerificationFlag must say UNVERIFIED: nobody has verified it"
-    if any(one.output == "report" for one in study.replaces) and not dataset.get("PredecessorDocumentsSequence"):
+    if any(one.output == name for one in study.replaces) and not dataset.get("PredecessorDocumentsSequence"):
         yield "PredecessorDocumentsSequence lacks the earlier report that this one replaces"
     tracked = []
     for group in placement.content_items(dataset):
