@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
+from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from pipelines.base import InvalidOutput, Released
 from pipelines.outputs import codes, origin, placement
@@ -27,7 +27,7 @@ class Gate:
     """The gate for the results of one run on one study. `names`: its outputs, which may refer to each other."""
 
     def __init__(self, study: Study, maker: Maker, names: Collection[str]) -> None:
-        self._results = {maker.uid(study, name) for name in names}
+        self._results: dict[str, str | None] = {maker.uid(study, name): None for name in names}
         self._study = study
         self._maker = maker
         self._facts = _Facts.of(study)
@@ -48,13 +48,18 @@ class Gate:
         parts, unlike = _encoded(dataset, fresh, encoder)
         if unlike:
             raise InvalidOutput(f"{name}, object {number}: {unlike}")
+        self.admit(str(dataset.SOPInstanceUID), str(dataset.SOPClassUID))
         return Released(name, number, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID),
                         str(dataset.SeriesInstanceUID), parts)  # fmt: skip
+
+    def admit(self, uid: str, class_uid: str) -> None:
+        """Let later objects refer to one that was released, here or in another process."""
+        self._results[uid] = class_uid
 
 
 _READ_BACK = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientName", "PatientID", "InstanceNumber",
               "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")  # fmt: skip
-_REPORTS = (Comprehensive3DSRStorage, ComprehensiveSRStorage)
+_REPORTS = (Comprehensive3DSRStorage, ComprehensiveSRStorage, BasicTextSRStorage)
 # What a series' objects share is looked at in the first of them, and again wherever it is not the very same element.
 _ONCE = ("StudyInstanceUID", "SeriesInstanceUID", "ContributingEquipmentSequence", "SeriesNumber")
 
@@ -91,7 +96,7 @@ def _faults(
     study: Study,
     maker: Maker,
     facts: _Facts,
-    results: Collection[str],
+    results: Mapping[str, str | None],
 ) -> Iterator[str]:
     """What is wrong with one object, the cheap looks first; each relies on those before it."""
     if fault := missing(dataset, fresh):
@@ -124,7 +129,7 @@ def _faults(
     ):
         yield "FrameOfReferenceUID is not that of the source"
     yield from _uid_faults(fresh)
-    yield from _reference_faults(fresh, facts.held, facts.known, lambda uid: uid in results)
+    yield from _reference_faults(fresh, facts, results)
     if fault := placement.misplaced(dataset, facts.held):
         yield fault
     if dataset.SOPClassUID in _REPORTS:
@@ -146,22 +151,21 @@ def _uid_faults(dataset: Dataset) -> Iterator[str]:
                     yield f"{element.keyword} is not a valid UID"
 
 
-def _reference_faults(
-    dataset: Dataset, held: Mapping[str, Instance], known: Mapping[str, str], is_result: Callable[[str], bool]
-) -> Iterator[str]:
+def _reference_faults(dataset: Dataset, facts: _Facts, results: Mapping[str, str | None]) -> Iterator[str]:
     copied = ("ReferencedStudySequence", "ReferencedPatientSequence")  # the source's own, which are not for us to judge
     for item in _datasets(dataset, leave_out=copied):
         uid = item.get("ReferencedSOPInstanceUID")
-        if uid is None or (uid not in known and is_result(uid)):
+        if uid is None:
             continue
-        if uid not in known:
+        wanted = facts.known.get(uid) or results.get(uid)
+        if uid not in facts.known and uid not in results:
             yield "ReferencedSOPInstanceUID names an instance that the study does not hold"
-        elif item.get("ReferencedSOPClassUID") != known[uid]:
+        elif wanted is not None and item.get("ReferencedSOPClassUID") != wanted:
             yield "ReferencedSOPClassUID is not the class of the instance that is referred to"
-        elif uid in held and item.get("ReferencedFrameNumber"):
+        elif uid in facts.held and item.get("ReferencedFrameNumber"):
             numbers = item.ReferencedFrameNumber
             numbers = [numbers] if isinstance(numbers, int) else numbers
-            if any(not 1 <= int(one) <= int(held[uid].get("NumberOfFrames", 1)) for one in numbers):
+            if any(not 1 <= int(one) <= int(facts.held[uid].get("NumberOfFrames", 1)) for one in numbers):
                 yield "ReferencedFrameNumber names a frame that the instance does not have"
 
 

@@ -67,3 +67,18 @@ QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")  #
 # Provenance
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
 SOURCE_IMAGE = Code("121322", "DCM", "Source Image for Image Processing Operation")  # CID 7202
+
+# Documents: titles (CID 7010, CID 7000), who observed (TID 1002, TID 1004), what their items are called
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")  # TID 2010
+DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
+LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")  # TID 1204
+OBSERVER_TYPE = Code("121005", "DCM", "Observer Type")
+DEVICE_OBSERVER_UID = Code("121012", "DCM", "Device Observer UID")
+DEVICE_OBSERVER_NAME = Code("121013", "DCM", "Device Observer Name")
+DEVICE_OBSERVER_MANUFACTURER = Code("121014", "DCM", "Device Observer Manufacturer")
+DEVICE_OBSERVER_MODEL = Code("121015", "DCM", "Device Observer Model Name")
+DEVICE_OBSERVER_SERIAL = Code("121016", "DCM", "Device Observer Serial Number")
+ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")  # TID 4019
+ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")
+MANIFEST = Code("113030", "DCM", "Manifest")
