@@ -42,8 +42,7 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
         "CurrentRequestedProcedureEvidenceSequence/ReferencedSeriesSequence/ReferencedSOPSequence/ReferencedSOPInstanceUID",
     ),
     SecondaryCaptureImageStorage: (
-        *_PIXELS_1, "ConversionType", "PlanarConfiguration", "BurnedInAnnotation", "PixelSpacing",
-        "ImagePositionPatient", "ImageOrientationPatient", "LossyImageCompression",
+        *_PIXELS_1, "ConversionType", "PlanarConfiguration", "BurnedInAnnotation", "LossyImageCompression",
         "SourceImageSequence/ReferencedSOPInstanceUID",
     ),
 }  # fmt: skip

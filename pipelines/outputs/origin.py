@@ -16,6 +16,7 @@ from pipelines.base import InvalidOutput
 from pipelines.study import Instance, Study
 
 if TYPE_CHECKING:
+    from pipelines.radiograph import Radiograph
     from pipelines.volume import Volume
 
 # Root attributes of the Patient, General Study, Patient Study and Clinical Trial modules (PS3.3 C.7.1.1, C.7.1.3,
@@ -90,7 +91,7 @@ def _decimal(value: object) -> str:
     return text if len(text) <= 16 else format_number_as_ds(float(text))  # some scanners overrun DS's 16 characters
 
 
-def is_multi_frame(volume: Volume) -> bool:
+def is_multi_frame(volume: Volume | Radiograph) -> bool:
     """True when the volume's frames are those of one enhanced multi-frame instance."""
     return "PerFrameFunctionalGroupsSequence" in volume.instances[0].header
 

@@ -12,6 +12,10 @@ from pipelines.outputs import origin
 from pipelines.study import Instance
 
 TOLERANCE = 0.01  # mm, at every corner of a frame
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+_SLICES = frozenset(
+    ("CT", "MR", "PT", "NM")
+)  # modalities whose images lie somewhere; a projection may say so and does not
 
 
 def misplaced(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
@@ -60,10 +64,44 @@ def _segmentation(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
 
 def _capture(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
     source = dataset.SourceImageSequence[0]
+    drawn_from = held[source.ReferencedSOPInstanceUID]
+    if "ImagePositionPatient" not in dataset and not _is_slice(drawn_from):
+        return _projection(dataset, drawn_from)
+    for keyword in _PLACE:
+        if not dataset.get(keyword):
+            return f"{keyword} is missing, but its source says where it lies"
     found = corners(_numbers(dataset.ImagePositionPatient), _numbers(dataset.ImageOrientationPatient),
                     _numbers(dataset.PixelSpacing), dataset.Rows, dataset.Columns)  # fmt: skip
-    wanted = _source_corners(held[source.ReferencedSOPInstanceUID], int(source.get("ReferencedFrameNumber") or 1))
+    wanted = _source_corners(drawn_from, int(source.get("ReferencedFrameNumber") or 1))
     return _away(found, wanted, f"instance {dataset.InstanceNumber}")
+
+
+def _is_slice(source: Instance) -> bool:
+    placed = "ImagePositionPatient" in source.header or "PerFrameFunctionalGroupsSequence" in source.header
+    return placed and str(source.get("Modality")) in _SLICES
+
+
+def _projection(dataset: Dataset, source: Instance) -> str | None:
+    """A picture of a radiograph: all of it, in its shape to a pixel, turned as it is, and as large in millimetres."""
+    wanted = (int(source.header.Rows), int(source.header.Columns))
+    found = (int(dataset.Rows), int(dataset.Columns))
+    # sizes are rounded up: the factor between them lies above `least` and not above `most` along both sides
+    least, most = (tuple((a - cut) / b for a, b in zip(found, wanted, strict=True)) for cut in (1, 0))
+    if max(least) >= min(most):
+        return f"{found[0]} x {found[1]} pixels have not the shape of the source's {wanted[0]} x {wanted[1]}"
+    if list(dataset.get("PatientOrientation") or ()) != list(source.header.get("PatientOrientation") or ()):
+        return "PatientOrientation is not that of the source"
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        if not dataset.get(keyword):
+            continue
+        if not source.get(keyword):
+            return f"{keyword} is there, but the source has none"
+        for mine, its, count, whole in zip(
+            _numbers(dataset.get(keyword)), _numbers(source.get(keyword)), found, wanted, strict=True
+        ):
+            if abs(mine * count - its * whole) > mine + TOLERANCE:
+                return f"{keyword} makes it {mine * count:.1f} mm where its source has {its * whole:.1f} mm"
+    return None
 
 
 def _regions(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
