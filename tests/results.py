@@ -14,6 +14,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, EnhancedCTImageStorage
 
+from pipelines.base import Output
 from pipelines.examples import write_stack
 from pipelines.outputs import codes, colours
 from pipelines.outputs.check import Gate
@@ -164,6 +165,25 @@ def enhanced(folder: Path, order: tuple[int, ...]) -> Study:
     path = folder / "enhanced.dcm"
     made.save_as(path, enforce_file_format=True)
     return Study.from_files([path])
+
+
+def released(output: Output, study: Study, maker: Maker = MAKER) -> list[Dataset]:
+    """An output's objects through the gate, written and read again."""
+    gate = Gate(study, maker)
+    numbered = enumerate(output.to_dicom(study, maker), 1)
+    return [gate.release(output.name, number, dataset).dataset() for number, dataset in numbered]
+
+
+def source_corners(volume: Volume, index: int) -> np.ndarray:
+    """The outer corners (4, 3) of a frame of a volume, LPS mm, by its affine."""
+    rows, columns = volume.voxels.shape[1:]
+    ends = [(row, column) for row in (-0.5, rows - 0.5) for column in (-0.5, columns - 0.5)]
+    return np.array([(volume.affine @ (index, row, column, 1))[:3] for row, column in ends])
+
+
+def places(volume: Volume) -> list[tuple[str, int]]:
+    """SOP Instance UID and frame number of each frame."""
+    return [(one.SOPInstanceUID, number) for one, number in zip(volume.instances, volume.frame_numbers, strict=True)]
 
 
 def bytes_of(datasets: list[Dataset]) -> list[bytes]:

@@ -7,7 +7,12 @@ from functools import cache
 
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 # Paths of keywords; each step before the last is a sequence, of which every item is looked into.
 _COMMON_1 = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
@@ -17,6 +22,11 @@ _PIXELS_1 = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", 
              "HighBit", "PixelRepresentation", "PixelData", "ImageType")  # fmt: skip
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
 _SHARED, _FRAMES, _SEGMENTS = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SegmentSequence"
+
+_CAPTURE_1 = (
+    *_PIXELS_1, "ConversionType", "PlanarConfiguration", "BurnedInAnnotation", "LossyImageCompression",
+    "SourceImageSequence/ReferencedSOPInstanceUID",
+)  # fmt: skip
 
 _TYPE_1: dict[str, tuple[str, ...]] = {
     SegmentationStorage: (
@@ -41,15 +51,16 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
         *(f"ConceptNameCodeSequence/{part}" for part in _CODE),
         "CurrentRequestedProcedureEvidenceSequence/ReferencedSeriesSequence/ReferencedSOPSequence/ReferencedSOPInstanceUID",
     ),
-    SecondaryCaptureImageStorage: (
-        *_PIXELS_1, "ConversionType", "PlanarConfiguration", "BurnedInAnnotation", "LossyImageCompression",
-        "SourceImageSequence/ReferencedSOPInstanceUID",
+    SecondaryCaptureImageStorage: _CAPTURE_1,
+    MultiFrameTrueColorSecondaryCaptureImageStorage: (
+        *_CAPTURE_1, "NumberOfFrames", "FrameIncrementPointer", "PageNumberVector", "ContentDate", "ContentTime",
     ),
 }  # fmt: skip
 _TYPE_2: dict[str, tuple[str, ...]] = {
     SegmentationStorage: ("ContentDescription", "ContentCreatorName"),
     Comprehensive3DSRStorage: ("PerformedProcedureCodeSequence", "ReferencedPerformedProcedureStepSequence"),
     SecondaryCaptureImageStorage: ("PatientOrientation",),
+    MultiFrameTrueColorSecondaryCaptureImageStorage: ("PatientOrientation",),
 }
 
 

@@ -17,7 +17,8 @@ WARNING = "AI result, not for primary diagnosis"
 
 # Series numbers: each pipeline has a hundred of its own, ten for each revision, so that a study's lists stay sorted.
 _FIRST_NUMBER = {"ct-lung": 9000}
-_OFFSET = {"segmentation": 1, "report": 2, "heatmap": 3}
+_OFFSET = {"segmentation": 1, "report": 2, "heatmap": 3, "heatmap-multi-frame": 4, "contours": 5, "parametric-map": 6,
+           "derived": 7}  # fmt: skip
 
 
 def series_number(study: Study, maker: Maker, output: str) -> int:

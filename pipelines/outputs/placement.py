@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
+from pydicom.uid import (
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from pipelines.outputs import origin
 from pipelines.study import Instance
@@ -22,6 +26,7 @@ def misplaced(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
     """What of `dataset` does not lie on its source, as a text; None when all does. `held`: the study's instances."""
     look: Callable[[Dataset, Mapping[str, Instance]], str | None] | None = {
         SegmentationStorage: _segmentation, SecondaryCaptureImageStorage: _capture,
+        MultiFrameTrueColorSecondaryCaptureImageStorage: _pages,
     }.get(dataset.SOPClassUID)  # fmt: skip
     return look(dataset, held) if look else _regions(dataset, held)
 
@@ -49,17 +54,8 @@ def _away(found: np.ndarray, wanted: np.ndarray, what: str) -> str | None:
 
 
 def _segmentation(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    orientation = _numbers(shared.PlaneOrientationSequence[0].ImageOrientationPatient)
-    spacing = _numbers(shared.PixelMeasuresSequence[0].PixelSpacing)
-    for number, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence, start=1):
-        source = frame.DerivationImageSequence[0].SourceImageSequence[0]
-        position = _numbers(frame.PlanePositionSequence[0].ImagePositionPatient)
-        found = corners(position, orientation, spacing, dataset.Rows, dataset.Columns)
-        wanted = _source_corners(held[source.ReferencedSOPInstanceUID], int(source.get("ReferencedFrameNumber") or 1))
-        if wrong := _away(found, wanted, f"frame {number}"):
-            return wrong
-    return None
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    return _frames(dataset, [one.DerivationImageSequence[0].SourceImageSequence[0] for one in frames], held)
 
 
 def _capture(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
@@ -74,6 +70,35 @@ def _capture(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
                     _numbers(dataset.PixelSpacing), dataset.Rows, dataset.Columns)  # fmt: skip
     wanted = _source_corners(drawn_from, int(source.get("ReferencedFrameNumber") or 1))
     return _away(found, wanted, f"instance {dataset.InstanceNumber}")
+
+
+def _pages(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
+    """A multi-frame capture, whose frames have their sources in the order of Source Image Sequence."""
+    sources = list(dataset.SourceImageSequence)
+    if len(sources) != dataset.NumberOfFrames:
+        return f"SourceImageSequence names {len(sources)} images for {dataset.NumberOfFrames} frames"
+    groups = dataset.get("PerFrameFunctionalGroupsSequence")
+    if not groups:
+        if any(_is_slice(held[source.ReferencedSOPInstanceUID]) for source in sources):
+            return "PerFrameFunctionalGroupsSequence is missing, but its source says where it lies"
+        return _projection(dataset, held[sources[0].ReferencedSOPInstanceUID])
+    if len(groups) != len(sources):
+        return f"PerFrameFunctionalGroupsSequence places {len(groups)} of {len(sources)} frames"
+    return _frames(dataset, sources, held)
+
+
+def _frames(dataset: Dataset, sources: Sequence[Dataset], held: Mapping[str, Instance]) -> str | None:
+    """Each frame of functional groups on its source; orientation and spacing are shared."""
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    orientation = _numbers(shared.PlaneOrientationSequence[0].ImageOrientationPatient)
+    spacing = _numbers(shared.PixelMeasuresSequence[0].PixelSpacing)
+    for number, (frame, source) in enumerate(zip(dataset.PerFrameFunctionalGroupsSequence, sources, strict=True), 1):
+        position = _numbers(frame.PlanePositionSequence[0].ImagePositionPatient)
+        found = corners(position, orientation, spacing, dataset.Rows, dataset.Columns)
+        wanted = _source_corners(held[source.ReferencedSOPInstanceUID], int(source.get("ReferencedFrameNumber") or 1))
+        if wrong := _away(found, wanted, f"frame {number}"):
+            return wrong
+    return None
 
 
 def _is_slice(source: Instance) -> bool:

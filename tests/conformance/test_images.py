@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from pipelines.base import Output
+from pipelines.outputs import reading
 from pipelines.outputs.check import Gate
 from pipelines.outputs.heatmap import Heatmap
+from pipelines.outputs.multi_frame import MultiFrameHeatmap
 from pipelines.radiograph import Radiograph
 from pipelines.study import Study
+from pipelines.volume import Volume
 from tests import validators
-from tests.results import MAKER, radiograph
+from tests.results import MAKER, ORIENTATIONS, Case, case, enhanced, places, radiograph, source_corners, written
 
 
 def files(output: Output, study: Study, folder: Path) -> list[Path]:
@@ -32,6 +36,34 @@ def valid(paths: list[Path]) -> bool:
         assert validators.dciodvfy(path) == []
         assert "SOPInstanceUID" in validators.dcmdump(path)
     return True
+
+
+@pytest.fixture(
+    scope="module", params=[*ORIENTATIONS, "enhanced", "o01-ct-chest-lidc0314", "o04-ct-abdpelvis-3mm-totalseg"]
+)
+def one(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    folder = tmp_path_factory.mktemp("images")
+    if request.param.startswith("o0"):
+        return case(Study.from_folder(request.getfixturevalue("real_data") / request.param))
+    if request.param == "enhanced":
+        return case(enhanced(folder, tuple(range(24))[::-1]))
+    return case(written(folder, request.param))
+
+
+def in_place(paths: list[Path], volume: Volume) -> bool:
+    """Whether every frame lies on the source slice that it names, by the volume's affine, to 0.01 mm."""
+    sources = {place: index for index, place in enumerate(places(volume))}
+    count = 0
+    for path in paths:
+        for picture in reading.pictures(pydicom.dcmread(path)):
+            assert np.abs(picture.corners - source_corners(volume, sources[picture.source])).max() < 0.01
+            count += 1
+    return count > 0
+
+
+def test_a_multi_frame_heatmap_is_valid_and_in_place(one: Case, tmp_path: Path) -> None:
+    paths = files(MultiFrameHeatmap(one.heatmap), one.study, tmp_path)
+    assert len(paths) == 1 and valid(paths) and in_place(paths, one.volume)
 
 
 SYNTHETIC = {
@@ -56,3 +88,6 @@ def test_heatmaps_of_radiographs_are_valid(kind: str, request: pytest.FixtureReq
     spot[:, 50:90, 60:100] = 0.7
     paths = files(Heatmap(image, {"Nodule": spot, "Effusion": spot / 2}, "Grad-CAM"), study, tmp_path / "made")
     assert len(paths) == 2 and valid(paths)
+    assert valid(
+        files(MultiFrameHeatmap(Heatmap(image, {"Nodule": spot, "Effusion": spot / 2}, "Grad-CAM")), study, tmp_path)
+    )
