@@ -63,6 +63,7 @@ ACCEPTS = Match(
 
 NOT_LUNG_ML = 5.0  # below this a lung counts as not found: a report must not measure a few stray voxels
 _THREADS = 2
+LUNG_WINDOW = (-400.0, 1500.0)  # HU: centre and width of the image below the heatmap
 CUT_MM2 = 100.0  # lung area on the first or last slice from which on the lung counts as cut off
 
 
@@ -152,7 +153,7 @@ class CtLung:
         segmentation = Segmentation(volume, masks, [side.segment(numbers[side.value]) for side in found])
         heat = {f"{side.name} lung": probability[side.value - 1] for side in SIDES}
         report = Report(volume, findings, said, segmentation)
-        return [segmentation, report, Heatmap(volume, heat, "Softmax probability")]
+        return [segmentation, report, Heatmap(volume, heat, "Softmax probability", window=LUNG_WINDOW)]
 
     @staticmethod
     def _finding(side: Side, volume: Volume, masks: np.ndarray, lung: _Lung, number: int | None) -> Finding:

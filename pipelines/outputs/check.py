@@ -206,7 +206,8 @@ def _encoded(dataset: Dataset, fresh: Dataset, encoder: Encoder) -> tuple[tuple[
         return (), f"it cannot be written ({type(error).__name__})"
     wanted = [keyword for keyword in _READ_BACK if keyword in fresh]
     if "StudyInstanceUID" in fresh:  # the first of a series is read as a whole, of the others what is their own
-        read: Dataset = pydicom.dcmread(BytesIO(b"".join(parts)), stop_before_pixels=True, specific_tags=wanted)
+        # pixels, which are the second part, need not be copied for that
+        read: Dataset = pydicom.dcmread(BytesIO(parts[0]), stop_before_pixels=True, specific_tags=wanted)
     else:
         read = read_dataset(BytesIO(encoder.some(fresh, wanted)), False, True)
     for keyword in wanted:

@@ -14,6 +14,7 @@ from pydicom.uid import (
     EncapsulatedPDFStorage,
     GrayscaleSoftcopyPresentationStateStorage,
     KeyObjectSelectionDocumentStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
@@ -35,6 +36,11 @@ _DOCUMENT_1 = (
 )  # fmt: skip
 _AREA, _GRAPHICS = "DisplayedAreaSelectionSequence", "GraphicAnnotationSequence"
 _SHARED, _FRAMES, _SEGMENTS = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SegmentSequence"
+
+_CAPTURE_1 = (
+    *_PIXELS_1, "ConversionType", "PlanarConfiguration", "BurnedInAnnotation", "LossyImageCompression",
+    "SourceImageSequence/ReferencedSOPInstanceUID",
+)  # fmt: skip
 
 _TYPE_1: dict[str, tuple[str, ...]] = {
     SegmentationStorage: (
@@ -59,10 +65,9 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
         *(f"ConceptNameCodeSequence/{part}" for part in _CODE),
         "CurrentRequestedProcedureEvidenceSequence/ReferencedSeriesSequence/ReferencedSOPSequence/ReferencedSOPInstanceUID",
     ),
-    SecondaryCaptureImageStorage: (
-        *_PIXELS_1, "ConversionType", "PlanarConfiguration", "BurnedInAnnotation", "PixelSpacing",
-        "ImagePositionPatient", "ImageOrientationPatient", "LossyImageCompression",
-        "SourceImageSequence/ReferencedSOPInstanceUID",
+    SecondaryCaptureImageStorage: _CAPTURE_1,
+    MultiFrameTrueColorSecondaryCaptureImageStorage: (
+        *_CAPTURE_1, "NumberOfFrames", "FrameIncrementPointer", "PageNumberVector", "ContentDate", "ContentTime",
     ),
     KeyObjectSelectionDocumentStorage: (
         *_DOCUMENT_1, "ContentTemplateSequence/TemplateIdentifier",
@@ -94,6 +99,7 @@ _TYPE_2: dict[str, tuple[str, ...]] = {
     BasicTextSRStorage: ("PerformedProcedureCodeSequence", "ReferencedPerformedProcedureStepSequence"),
     GrayscaleSoftcopyPresentationStateStorage: ("ContentDescription", "ContentCreatorName"),
     EncapsulatedPDFStorage: ("DocumentTitle", "AcquisitionDateTime", "ContentDate", "ContentTime"),
+    MultiFrameTrueColorSecondaryCaptureImageStorage: ("PatientOrientation",),
 }
 _TYPE_1[ComprehensiveSRStorage], _TYPE_2[ComprehensiveSRStorage] = (
     _TYPE_1[Comprehensive3DSRStorage], _TYPE_2[Comprehensive3DSRStorage]

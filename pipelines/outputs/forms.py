@@ -6,10 +6,14 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipelines.base import Output
+from pipelines.base import Made, Output
+from pipelines.outputs.flat_text import FlatText
 from pipelines.outputs.heatmap import Heatmap
+from pipelines.outputs.key_objects import KeyObjects
+from pipelines.outputs.multi_frame import MultiFrameHeatmap
 from pipelines.outputs.profiles import Form
 from pipelines.outputs.report import STYLES, Report
+from pipelines.outputs.root import ResultReference, Root
 from pipelines.outputs.segmentation import Segmentation
 
 
@@ -33,6 +37,23 @@ def shaped(outputs: Sequence[Output], forms: Collection[Form]) -> list[Shaped]:
     return found
 
 
+def roots(outputs: Sequence[Output], forms: Collection[Form], made: Sequence[Made]) -> list[Shaped]:
+    """For each destination that wants one, a report that lists what was made for it. `made`: its objects' `kept` begin
+    with their SOP Instance UIDs."""
+    source = next((output for output in outputs if isinstance(output, Report)), None)
+    if source is None:
+        return []
+    found = []
+    for form in sorted((form for form in forms if form.kind == "root"), key=str):
+        held = [one for one in made if one.form is None or str(one.form) in form.how.split(" + ")]
+        results = [
+            ResultReference(one.name, one.SOPClassUID, one.SeriesInstanceUID, tuple(uid for uid, _ in one.kept))
+            for one in held
+        ]
+        found.append(Shaped(Root(source.volume, results, source.procedure, form.name("root")), form))
+    return found
+
+
 def _segmentation(output: Segmentation, form: Form) -> Output:
     return replace(output, name=form.name(output.name), how=form.how, empty_frames=form.empty_frames,
                    most_frames=form.most_frames)  # fmt: skip
@@ -46,11 +67,13 @@ def _report(output: Report, form: Form) -> Output:
         segmentation = None if form.refers == "none" else replace(
             segmentation, name=held.name(segmentation.name), how=form.refers
         )  # fmt: skip
+    if form.how == "flat-text":
+        return FlatText(output, form.name(output.name))
     return replace(output, name=form.name(output.name), style=STYLES[form.how], segmentation=segmentation)
 
 
 def _heatmap(output: Heatmap, form: Form) -> Output:
-    return output
+    return output if form.how == "series" else MultiFrameHeatmap(output, form.name(output.name))
 
 
 _KINDS = (Segmentation, Report, Heatmap)
@@ -59,4 +82,5 @@ _MAKERS: dict[str, tuple[type | tuple[type, ...], Callable[[Any, Form], Output]]
     "segmentation": (Segmentation, _segmentation),
     "report": (Report, _report),
     "heatmap": (Heatmap, _heatmap),
+    "key-objects": (Report, lambda output, form: KeyObjects(output, form.name(output.name))),
 }

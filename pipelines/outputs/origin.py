@@ -90,6 +90,15 @@ def _decimal(value: object) -> str:
     return text if len(text) <= 16 else format_number_as_ds(float(text))  # some scanners overrun DS's 16 characters
 
 
+def thickness(volume: Volume) -> float:
+    """The source's Slice Thickness (mm), or else the distance between slices."""
+    header = volume.instances[0].header
+    groups = [header, *(item for group in header.get("SharedFunctionalGroupsSequence") or ()
+                        for item in group.get("PixelMeasuresSequence") or ())]  # fmt: skip
+    stated = next((group.get("SliceThickness") for group in groups if group.get("SliceThickness")), None)
+    return float(stated) if stated else round(float(volume.spacing[0]), 6)
+
+
 def is_multi_frame(volume: Source) -> bool:
     """True when the volume's frames are those of one enhanced multi-frame instance."""
     return "PerFrameFunctionalGroupsSequence" in volume.instances[0].header
