@@ -130,7 +130,7 @@ def case(study: Study, masks: np.ndarray | None = None, segments: tuple[Segment,
         masks = ellipsoids(volume)
     segmentation = Segmentation(volume, masks, segments)
     report = Report(volume, [finding(volume, masks, one) for one in segments], (), segmentation)
-    heat = {one.label: (masks == one.number) * np.float16(0.9) for one in segments}
+    heat = {one.label: np.where(masks == one.number, np.float16(0.9), np.float16(0)) for one in segments}
     return Case(
         study,
         volume,

@@ -48,6 +48,16 @@ NOT_SEEN = Code("47492008", "SCT", "Not seen")
 ABSENT = Code("272519000", "SCT", "Absent")
 PRESENT = Code("52101004", "SCT", "Present")
 
+# How sure a result is, and how soon it should be seen; what no standard names yet has a scheme of our own (PS3.16 8.2)
+CALIBRATION = Code("122505", "DCM", "Calibration")
+UNCERTAINTY = Code("uncertainty", "99OVERREAD", "Uncertainty")
+PREDICTIVE_ENTROPY = Code("predictive-entropy", "99OVERREAD", "Predictive entropy")
+UNLIKE_TRAINING = Code("unlike-training", "99OVERREAD", "Input unlike the training data")
+YES = Code("373066001", "SCT", "Yes")  # CID 230
+NO = Code("373067005", "SCT", "No")
+PRIORITY = Code("260870009", "SCT", "Priority")
+STAT = Code("49499008", "SCT", "Stat")
+
 # How an analysis went (CID 6042)
 SUMMARY_OF_ANALYSES = Code("111065", "DCM", "Summary of Analyses")
 NOT_ATTEMPTED = Code("111225", "DCM", "Not Attempted")
