@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
+from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, SecondaryCaptureImageStorage, SegmentationStorage
 
 from pipelines.outputs import origin
 from pipelines.study import Instance
@@ -18,6 +18,7 @@ def misplaced(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
     """What of `dataset` does not lie on its source, as a text; None when all does. `held`: the study's instances."""
     look: Callable[[Dataset, Mapping[str, Instance]], str | None] | None = {
         SegmentationStorage: _segmentation, SecondaryCaptureImageStorage: _capture,
+        GrayscaleSoftcopyPresentationStateStorage: _graphics,
     }.get(dataset.SOPClassUID)  # fmt: skip
     return look(dataset, held) if look else _regions(dataset, held)
 
@@ -79,6 +80,24 @@ def _regions(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
             limits = (int(source.header.Columns), int(source.header.Rows))
             if (points < 0).any() or (points > limits).any():
                 return f"a region reaches outside its image of {limits[1]} x {limits[0]}"
+    return None
+
+
+def _graphics(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
+    """Every drawn outline inside the images that it is drawn on, and on a layer that is there (PS3.3 C.10.5)."""
+    layers = {layer.GraphicLayer for layer in dataset.GraphicLayerSequence}
+    for annotation in dataset.GraphicAnnotationSequence:
+        if annotation.GraphicLayer not in layers:
+            return f"GraphicLayer {annotation.GraphicLayer} is not described"
+        for graphic in annotation.get("GraphicObjectSequence") or ():
+            points = np.asarray(graphic.GraphicData, dtype=np.float64).reshape(-1, 2)
+            if len(points) != graphic.NumberOfGraphicPoints:
+                return "NumberOfGraphicPoints is not the number of points"
+            for image in annotation.ReferencedImageSequence:
+                source = held[image.ReferencedSOPInstanceUID]
+                limits = (int(source.header.Columns), int(source.header.Rows))
+                if (points < 0).any() or (points > limits).any():
+                    return f"an outline reaches outside its image of {limits[1]} x {limits[0]}"
     return None
 
 
