@@ -81,8 +81,6 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
                                          "PresentationSizeMode", "ReferencedImageSequence/ReferencedSOPInstanceUID")),
         *(f"GraphicLayerSequence/{name}" for name in ("GraphicLayer", "GraphicLayerOrder")),
         *(f"{_GRAPHICS}/{name}" for name in ("GraphicLayer", "ReferencedImageSequence/ReferencedSOPInstanceUID")),
-        *(f"{_GRAPHICS}/GraphicObjectSequence/{name}" for name in (
-            "GraphicAnnotationUnits", "GraphicDimensions", "NumberOfGraphicPoints", "GraphicData", "GraphicType")),
         f"{_GRAPHICS}/TextObjectSequence/UnformattedTextValue",
     ),
     EncapsulatedPDFStorage: (

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    GrayscaleSoftcopyPresentationStateStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
@@ -29,6 +30,7 @@ def misplaced(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
         SegmentationStorage: _segmentation, LabelMapSegmentationStorage: _segmentation,
         SecondaryCaptureImageStorage: _capture,
         MultiFrameTrueColorSecondaryCaptureImageStorage: _pages,
+        GrayscaleSoftcopyPresentationStateStorage: _graphics,
     }.get(dataset.SOPClassUID)  # fmt: skip
     return look(dataset, held) if look else _regions(dataset, held)
 
@@ -144,6 +146,24 @@ def _regions(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
             limits = (int(source.header.Columns), int(source.header.Rows))
             if (points < 0).any() or (points > limits).any():
                 return f"a region reaches outside its image of {limits[1]} x {limits[0]}"
+    return None
+
+
+def _graphics(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
+    """Every drawn outline inside the images that it is drawn on, and on a layer that is there (PS3.3 C.10.5)."""
+    layers = {layer.GraphicLayer for layer in dataset.GraphicLayerSequence}
+    for annotation in dataset.GraphicAnnotationSequence:
+        if annotation.GraphicLayer not in layers:
+            return f"GraphicLayer {annotation.GraphicLayer} is not described"
+        for graphic in annotation.get("GraphicObjectSequence") or ():
+            points = np.asarray(graphic.GraphicData, dtype=np.float64).reshape(-1, 2)
+            if len(points) != graphic.NumberOfGraphicPoints:
+                return "NumberOfGraphicPoints is not the number of points"
+            for image in annotation.ReferencedImageSequence:
+                source = held[image.ReferencedSOPInstanceUID]
+                limits = (int(source.header.Columns), int(source.header.Rows))
+                if (points < 0).any() or (points > limits).any():
+                    return f"an outline reaches outside its image of {limits[1]} x {limits[0]}"
     return None
 
 
