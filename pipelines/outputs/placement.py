@@ -42,6 +42,11 @@ def corners(position: np.ndarray, orientation: np.ndarray, spacing: np.ndarray, 
     return np.asarray([position + along_rows * row + along_columns * column for row, column in ends])
 
 
+def _source_spacing(source: Instance, reference: Dataset) -> float:
+    """Millimetres between the columns of a referenced frame."""
+    return float(origin.plane(source, int(reference.get("ReferencedFrameNumber") or 1)).PixelSpacing[1])
+
+
 def _source_corners(source: Instance, frame_number: int) -> np.ndarray:
     plane = origin.plane(source, frame_number)
     return corners(_numbers(plane.ImagePositionPatient), _numbers(plane.ImageOrientationPatient),
@@ -70,8 +75,11 @@ def _capture(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
     for keyword in _PLACE:
         if not dataset.get(keyword):
             return f"{keyword} is missing, but its source says where it lies"
+    spacing = _numbers(dataset.PixelSpacing)
+    # to the right of the image there may be a legend, in columns of its own
+    covered = round(int(drawn_from.header.Columns) * _source_spacing(drawn_from, source) / spacing[1])
     found = corners(_numbers(dataset.ImagePositionPatient), _numbers(dataset.ImageOrientationPatient),
-                    _numbers(dataset.PixelSpacing), dataset.Rows, dataset.Columns)  # fmt: skip
+                    spacing, dataset.Rows, min(covered, dataset.Columns))  # fmt: skip
     wanted = _source_corners(drawn_from, int(source.get("ReferencedFrameNumber") or 1))
     return _away(found, wanted, f"instance {dataset.InstanceNumber}")
 

@@ -11,6 +11,7 @@ import pytest
 from pipelines.base import Output
 from pipelines.outputs import reading
 from pipelines.outputs.check import Gate
+from pipelines.outputs.contours import Contours
 from pipelines.outputs.heatmap import Heatmap
 from pipelines.outputs.multi_frame import MultiFrameHeatmap
 from pipelines.radiograph import Radiograph
@@ -64,6 +65,21 @@ def in_place(paths: list[Path], volume: Volume) -> bool:
 def test_a_multi_frame_heatmap_is_valid_and_in_place(one: Case, tmp_path: Path) -> None:
     paths = files(MultiFrameHeatmap(one.heatmap), one.study, tmp_path)
     assert len(paths) == 1 and valid(paths) and in_place(paths, one.volume)
+
+
+def test_contours_are_valid_and_in_place(one: Case, tmp_path: Path) -> None:
+    paths = files(Contours(one.segmentation, one.report), one.study, tmp_path)
+    assert valid(paths)
+    sources = {place: index for index, place in enumerate(places(one.volume))}
+    for path in paths:
+        made = pydicom.dcmread(path)
+        (picture,) = reading.pictures(made)
+        wanted = source_corners(one.volume, sources[picture.source])
+        found = picture.corners  # the legend's columns lie to the right: the left ends are those of the source
+        assert np.abs(found[[0, 2]] - wanted[[0, 2]]).max() < 0.01
+        direction = (wanted[1] - wanted[0]) / np.linalg.norm(wanted[1] - wanted[0])
+        assert np.linalg.norm(np.cross(found[1] - found[0], direction)) < 0.01
+        assert np.linalg.norm(found[1] - found[0]) > np.linalg.norm(wanted[1] - wanted[0]) + 1
 
 
 SYNTHETIC = {
