@@ -52,10 +52,10 @@ class Plane:
     PixelSpacing: tuple[str, ...]
 
 
-_planes: WeakKeyDictionary[Volume, tuple[Plane, ...]] = WeakKeyDictionary()
+_planes: WeakKeyDictionary[Source, tuple[Plane, ...]] = WeakKeyDictionary()
 
 
-def planes(volume: Volume) -> tuple[Plane, ...]:
+def planes(volume: Source) -> tuple[Plane, ...]:
     """The plane of each frame, in the volume's order. Raises InvalidOutput where the source does not say it."""
     if volume not in _planes:  # several outputs ask for them
         found = (plane(one, number) for one, number in zip(volume.instances, volume.frame_numbers, strict=True))
