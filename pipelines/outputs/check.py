@@ -26,7 +26,7 @@ _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 class Gate:
     """The gate for the results of one run on one study. `names`: its outputs, which may refer to each other."""
 
-    def __init__(self, study: Study, maker: Maker, names: Collection[str]) -> None:
+    def __init__(self, study: Study, maker: Maker, names: Collection[str] = ()) -> None:
         self._results: dict[str, str | None] = {maker.uid(study, name): None for name in names}
         self._study = study
         self._maker = maker

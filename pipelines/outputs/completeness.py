@@ -67,7 +67,7 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
     ),
     SecondaryCaptureImageStorage: _CAPTURE_1,
     MultiFrameTrueColorSecondaryCaptureImageStorage: (
-        *_CAPTURE_1, "NumberOfFrames", "FrameIncrementPointer", "PageNumberVector", "ContentDate", "ContentTime",
+        *_CAPTURE_1, "NumberOfFrames", "ContentDate", "ContentTime",
     ),
     KeyObjectSelectionDocumentStorage: (
         *_DOCUMENT_1, "ContentTemplateSequence/TemplateIdentifier",
