@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
+LabelMapSegmentationStorage = "1.2.840.10008.5.1.4.1.1.66.7"  # PS3.6 of 2024d, newer than pydicom's dictionary
+
 
 class Code(NamedTuple):
     """A coded concept: Code Value, Coding Scheme Designator, Code Meaning."""
@@ -46,11 +48,26 @@ NOT_SEEN = Code("47492008", "SCT", "Not seen")
 ABSENT = Code("272519000", "SCT", "Absent")
 PRESENT = Code("52101004", "SCT", "Present")
 
+# How sure a result is, and how soon it should be seen; what no standard names yet has a scheme of our own (PS3.16 8.2)
+CALIBRATION = Code("122505", "DCM", "Calibration")
+UNCERTAINTY = Code("uncertainty", "99OVERREAD", "Uncertainty")
+PREDICTIVE_ENTROPY = Code("predictive-entropy", "99OVERREAD", "Predictive entropy")
+UNLIKE_TRAINING = Code("unlike-training", "99OVERREAD", "Input unlike the training data")
+YES = Code("373066001", "SCT", "Yes")  # CID 230
+NO = Code("373067005", "SCT", "No")
+PRIORITY = Code("260870009", "SCT", "Priority")
+STAT = Code("49499008", "SCT", "Stat")
+
+# How an analysis went (CID 6042)
+SUMMARY_OF_ANALYSES = Code("111065", "DCM", "Summary of Analyses")
+NOT_ATTEMPTED = Code("111225", "DCM", "Not Attempted")
+
 # Report
 CT_PROCEDURE = Code("25045-6", "LN", "CT unspecified body region")  # CID 100
 MR_PROCEDURE = Code("25056-3", "LN", "MRI unspecified body region")  # CID 100
 XR_PROCEDURE = Code("43468-8", "LN", "XR unspecified body region")  # CID 100
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")  # TID 1500
+ONCOLOGY_MEASUREMENT_REPORT = Code("126001", "DCM", "Oncology Measurement Report")  # CID 7021, shown as text
 IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
 PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
 DEVICE = Code("121007", "DCM", "Device")  # CID 270

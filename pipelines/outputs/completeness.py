@@ -10,12 +10,16 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     BasicTextSRStorage,
     Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     EncapsulatedPDFStorage,
     GrayscaleSoftcopyPresentationStateStorage,
     KeyObjectSelectionDocumentStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
+
+from pipelines.outputs.codes import LabelMapSegmentationStorage
 
 # Paths of keywords; each step before the last is a sequence, of which every item is looked into.
 _COMMON_1 = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
@@ -32,6 +36,11 @@ _DOCUMENT_1 = (
 )  # fmt: skip
 _AREA, _GRAPHICS = "DisplayedAreaSelectionSequence", "GraphicAnnotationSequence"
 _SHARED, _FRAMES, _SEGMENTS = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SegmentSequence"
+
+_CAPTURE_1 = (
+    *_PIXELS_1, "ConversionType", "PlanarConfiguration", "BurnedInAnnotation", "LossyImageCompression",
+    "SourceImageSequence/ReferencedSOPInstanceUID",
+)  # fmt: skip
 
 _TYPE_1: dict[str, tuple[str, ...]] = {
     SegmentationStorage: (
@@ -56,10 +65,9 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
         *(f"ConceptNameCodeSequence/{part}" for part in _CODE),
         "CurrentRequestedProcedureEvidenceSequence/ReferencedSeriesSequence/ReferencedSOPSequence/ReferencedSOPInstanceUID",
     ),
-    SecondaryCaptureImageStorage: (
-        *_PIXELS_1, "ConversionType", "PlanarConfiguration", "BurnedInAnnotation", "PixelSpacing",
-        "ImagePositionPatient", "ImageOrientationPatient", "LossyImageCompression",
-        "SourceImageSequence/ReferencedSOPInstanceUID",
+    SecondaryCaptureImageStorage: _CAPTURE_1,
+    MultiFrameTrueColorSecondaryCaptureImageStorage: (
+        *_CAPTURE_1, "NumberOfFrames", "FrameIncrementPointer", "PageNumberVector", "ContentDate", "ContentTime",
     ),
     KeyObjectSelectionDocumentStorage: (
         *_DOCUMENT_1, "ContentTemplateSequence/TemplateIdentifier",
@@ -89,7 +97,16 @@ _TYPE_2: dict[str, tuple[str, ...]] = {
     BasicTextSRStorage: ("PerformedProcedureCodeSequence", "ReferencedPerformedProcedureStepSequence"),
     GrayscaleSoftcopyPresentationStateStorage: ("ContentDescription", "ContentCreatorName"),
     EncapsulatedPDFStorage: ("DocumentTitle", "AcquisitionDateTime", "ContentDate", "ContentTime"),
+    MultiFrameTrueColorSecondaryCaptureImageStorage: ("PatientOrientation",),
 }
+_TYPE_1[ComprehensiveSRStorage], _TYPE_2[ComprehensiveSRStorage] = (
+    _TYPE_1[Comprehensive3DSRStorage], _TYPE_2[Comprehensive3DSRStorage]
+)  # fmt: skip
+# The background has no tracking, and a frame shows all segments at once (PS3.3 C.8.20.2, Supplement 243).
+_TYPE_1[LabelMapSegmentationStorage] = tuple(
+    path for path in _TYPE_1[SegmentationStorage] if "Tracking" not in path and "SegmentIdentification" not in path
+)
+_TYPE_2[LabelMapSegmentationStorage] = _TYPE_2[SegmentationStorage]
 
 
 def missing(dataset: Dataset, fresh: Dataset) -> str | None:

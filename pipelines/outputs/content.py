@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
@@ -14,9 +13,6 @@ from pipelines.outputs.codes import Code
 from pipelines.outputs.identity import MANUFACTURER, Maker
 from pipelines.outputs.wording import writable
 from pipelines.study import Study
-
-if TYPE_CHECKING:
-    from pipelines.volume import Volume
 
 CONTAINS, HAS_CONCEPT_MOD, HAS_OBS_CONTEXT = "CONTAINS", "HAS CONCEPT MOD", "HAS OBS CONTEXT"
 
@@ -93,13 +89,13 @@ def observer(maker: Maker) -> list[Dataset]:
     ]
 
 
-def sources(volume: Volume) -> list[Reference]:
+def sources(volume: origin.Source) -> list[Reference]:
     """Every instance of a volume once, without its frames: what a document about all of it is based on."""
     found = {one.SOPInstanceUID: source(volume, index, False) for index, one in enumerate(volume.instances)}
     return list(found.values())
 
 
-def source(volume: Volume, index: int, with_frame: bool = True) -> Reference:
+def source(volume: origin.Source, index: int, with_frame: bool = True) -> Reference:
     """The source of one frame of a volume, by the frame's index."""
     instance = volume.instances[index]
     number = volume.frame_numbers[index] if with_frame and origin.is_multi_frame(volume) else None

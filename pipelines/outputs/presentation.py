@@ -14,7 +14,7 @@ from pydicom.valuerep import format_number_as_ds
 from pipelines.base import Objects
 from pipelines.frames import numbers
 from pipelines.outputs import colours, equipment, origin, wording
-from pipelines.outputs.heatmap import UNPAIRED
+from pipelines.outputs.capture import UNPAIRED
 from pipelines.outputs.identity import Maker
 from pipelines.outputs.parts import Finding, KeyRegion
 from pipelines.outputs.report import Report

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, Comprehensive3DSRStorage
 
 from pipelines.base import Objects
-from pipelines.outputs import codes, content, equipment
+from pipelines.outputs import codes, content, equipment, origin
 from pipelines.outputs.codes import Code
 from pipelines.outputs.identity import Maker
 from pipelines.study import Study
-
-if TYPE_CHECKING:
-    from pipelines.volume import Volume
 
 _NO_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.88.",  # documents, key objects among them
@@ -45,7 +41,7 @@ class ResultReference:
 class Root:
     """The results of one run on one volume. `procedure`: as in the report, from CID 100."""
 
-    volume: Volume
+    volume: origin.Source
     results: Sequence[ResultReference]
     procedure: Code = codes.CT_PROCEDURE
     name: str = "root"
