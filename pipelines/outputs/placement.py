@@ -8,6 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     MultiFrameTrueColorSecondaryCaptureImageStorage,
+    ParametricMapStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
@@ -26,7 +27,7 @@ def misplaced(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
     """What of `dataset` does not lie on its source, as a text; None when all does. `held`: the study's instances."""
     look: Callable[[Dataset, Mapping[str, Instance]], str | None] | None = {
         SegmentationStorage: _segmentation, SecondaryCaptureImageStorage: _capture,
-        MultiFrameTrueColorSecondaryCaptureImageStorage: _pages,
+        MultiFrameTrueColorSecondaryCaptureImageStorage: _pages, ParametricMapStorage: _segmentation,
     }.get(dataset.SOPClassUID)  # fmt: skip
     return look(dataset, held) if look else _regions(dataset, held)
 
