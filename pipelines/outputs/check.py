@@ -190,12 +190,13 @@ def _report_faults(name: str, dataset: Dataset, study: Study) -> Iterator[str]:
 
 def _pixel_faults(dataset: Dataset) -> Iterator[str]:
     """Pixel data of the length that the header promises."""
-    if "PixelData" in dataset:
-        bits = (int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
-                * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated))  # fmt: skip
-        wanted = -(-bits // 8)
-        if len(dataset.PixelData) != wanted + wanted % 2:
-            yield f"PixelData has {len(dataset.PixelData)} bytes where the header promises {wanted + wanted % 2}"
+    for keyword in ("PixelData", "FloatPixelData"):
+        if keyword in dataset:
+            bits = (int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
+                    * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated))  # fmt: skip
+            wanted, held = -(-bits // 8), len(dataset[keyword].value)
+            if held != wanted + wanted % 2:
+                yield f"{keyword} has {held} bytes where the header promises {wanted + wanted % 2}"
 
 
 def _encoded(dataset: Dataset, fresh: Dataset, encoder: Encoder) -> tuple[tuple[bytes, ...], str | None]:
