@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from pipelines.base import Made, Output, make
+from pipelines.base import Made, Output, Unsuitable, decline, make
 from pipelines.outputs.heatmap import Heatmap
 from pipelines.outputs.profiles import PROFILES, Form, Profile, forms_for
 from pipelines.study import Study
@@ -118,3 +118,24 @@ def test_dcmtk_reads_every_form(one: Written) -> None:
                 assert "Device Observer UID" in validators.dsrdump(path), form
             if header.Modality == "PR":
                 assert validators.dcmpschk(path) == [], form
+
+
+@pytest.mark.parametrize("one", ["supine, head first", "enhanced", "radiograph"], indirect=True)
+def test_pixelmed_finds_no_error_in_any_style_of_report(one: Written) -> None:
+    seen = set()
+    for form, paths in one.files.items():
+        if form is None or form.kind != "report" or form.how in seen:
+            continue
+        seen.add(form.how)
+        assert validators.pixelmed_sr(paths[0], None if form.how == "flat-text" else "TID_1500") == [], form
+    assert len(seen) == 5
+
+
+def test_what_is_said_of_an_unsuitable_study_is_valid(tmp_path: Path) -> None:
+    study = written(tmp_path)
+    [made] = decline(study, MAKER, Unsuitable("series 1: is sagittal, wanted axial"))
+    path = tmp_path / "declined.dcm"
+    path.write_bytes(made.kept[0].content)
+    assert validators.dciodvfy(path) == []
+    assert validators.pixelmed_sr(path) == []
+    assert "Not Attempted" in validators.dsrdump(path)
