@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from pipelines.frames import numbers
 from pipelines.outputs import origin
-from pipelines.outputs.heatmap import Heatmap, patient_orientation
+from pipelines.outputs.capture import patient_orientation
+from pipelines.outputs.heatmap import Heatmap
 from pipelines.outputs.overlay import Blend, Scale, window
-
-if TYPE_CHECKING:
-    from pipelines.volume import Volume
 
 _MOST = 600  # pixels of the longer side: enough for a picture of 8 cm on paper
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "H": "F", "F": "H"}
@@ -30,7 +27,9 @@ class KeyPicture:
     sides: tuple[str, str]
 
 
-def key_picture(volume: Volume, frame: int, heat: Heatmap | None, grey: tuple[float, float] | None) -> KeyPicture:
+def key_picture(
+    volume: origin.Source, frame: int, heat: Heatmap | None, grey: tuple[float, float] | None
+) -> KeyPicture:
     """One frame of a volume or radiograph. `grey`: centre and width in the voxels' units; None for the frame's own
     range without the outermost hundredths."""
     values = np.asarray(volume.voxels[frame], dtype=np.float32)
@@ -51,7 +50,7 @@ def key_picture(volume: Volume, frame: int, heat: Heatmap | None, grey: tuple[fl
     return KeyPicture(picture, proportion, _sides(volume, frame))
 
 
-def _spacing(volume: Volume, frame: int) -> tuple[float, float]:
+def _spacing(volume: origin.Source, frame: int) -> tuple[float, float]:
     """Between rows and between columns; of a radiograph only their relation counts."""
     if volume.placed:
         rows, columns = (float(one) for one in origin.planes(volume)[frame].PixelSpacing)
@@ -64,7 +63,7 @@ def _spacing(volume: Volume, frame: int) -> tuple[float, float]:
     return 1.0, 1.0
 
 
-def _sides(volume: Volume, frame: int) -> tuple[str, str]:
+def _sides(volume: origin.Source, frame: int) -> tuple[str, str]:
     if volume.placed:
         along = patient_orientation([float(one) for one in origin.planes(volume)[frame].ImageOrientationPatient])[0]
     else:
