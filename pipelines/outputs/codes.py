@@ -41,6 +41,8 @@ HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 PERCENT = Code("%", "UCUM", "percent")
 NO_UNIT = Code("1", "UCUM", "no units")
 
+QUANTITY = Code("246205007", "SCT", "Quantity")
+
 # What is said in words (CID 6052-like values)
 FINDING = Code("121071", "DCM", "Finding")
 COMMENT = Code("121106", "DCM", "Comment")
@@ -76,6 +78,7 @@ QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")  #
 
 # Provenance
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
+UNSPECIFIED_CALCULATION = Code("112187", "DCM", "Unspecified method of calculation")
 SOURCE_IMAGE = Code("121322", "DCM", "Source Image for Image Processing Operation")  # CID 7202
 
 # Documents: titles (CID 7010, CID 7000), who observed (TID 1002, TID 1004), what their items are called

@@ -15,6 +15,7 @@ from pydicom.uid import (
     GrayscaleSoftcopyPresentationStateStorage,
     KeyObjectSelectionDocumentStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
+    ParametricMapStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
@@ -37,10 +38,17 @@ _DOCUMENT_1 = (
 _AREA, _GRAPHICS = "DisplayedAreaSelectionSequence", "GraphicAnnotationSequence"
 _SHARED, _FRAMES, _SEGMENTS = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SegmentSequence"
 
+_FLOATS_1 = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "FloatPixelData",
+             "ImageType")  # fmt: skip
 _CAPTURE_1 = (
     *_PIXELS_1, "ConversionType", "PlanarConfiguration", "BurnedInAnnotation", "LossyImageCompression",
     "SourceImageSequence/ReferencedSOPInstanceUID",
 )  # fmt: skip
+
+# Real World Value Mapping, in floats (PS3.3 C.7.6.16.2.11)
+_MEANT_1 = ("LUTExplanation", "LUTLabel", "DoubleFloatRealWorldValueFirstValueMapped", "RealWorldValueSlope",
+            "DoubleFloatRealWorldValueLastValueMapped", "RealWorldValueIntercept",
+            *(f"MeasurementUnitsCodeSequence/{part}" for part in _CODE))  # fmt: skip
 
 _TYPE_1: dict[str, tuple[str, ...]] = {
     SegmentationStorage: (
@@ -66,8 +74,23 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
         "CurrentRequestedProcedureEvidenceSequence/ReferencedSeriesSequence/ReferencedSOPSequence/ReferencedSOPInstanceUID",
     ),
     SecondaryCaptureImageStorage: _CAPTURE_1,
+    ParametricMapStorage: (
+        *_FLOATS_1, "FrameOfReferenceUID", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions",
+        "NumberOfFrames", "ContentLabel", "ContentDate", "ContentTime", "ContentQualification", "LossyImageCompression",
+        "BurnedInAnnotation", "RecognizableVisualFeatures", "PresentationLUTShape",
+        "DimensionOrganizationSequence/DimensionOrganizationUID", "DimensionIndexSequence/DimensionIndexPointer",
+        f"{_SHARED}/PixelMeasuresSequence/PixelSpacing", f"{_SHARED}/PixelMeasuresSequence/SliceThickness",
+        f"{_SHARED}/PlaneOrientationSequence/ImageOrientationPatient",
+        f"{_SHARED}/ParametricMapFrameTypeSequence/FrameType",
+        *(f"{_SHARED}/RealWorldValueMappingSequence/{part}" for part in _MEANT_1),
+        f"{_FRAMES}/FrameContentSequence/DimensionIndexValues",
+        f"{_FRAMES}/PlanePositionSequence/ImagePositionPatient",
+        *(f"{_FRAMES}/DerivationImageSequence/DerivationCodeSequence/{part}" for part in _CODE),
+        f"{_FRAMES}/DerivationImageSequence/SourceImageSequence/ReferencedSOPInstanceUID",
+        "ReferencedSeriesSequence/ReferencedInstanceSequence/ReferencedSOPInstanceUID",
+    ),
     MultiFrameTrueColorSecondaryCaptureImageStorage: (
-        *_CAPTURE_1, "NumberOfFrames", "FrameIncrementPointer", "PageNumberVector", "ContentDate", "ContentTime",
+        *_CAPTURE_1, "NumberOfFrames", "ContentDate", "ContentTime",
     ),
     KeyObjectSelectionDocumentStorage: (
         *_DOCUMENT_1, "ContentTemplateSequence/TemplateIdentifier",
@@ -91,6 +114,7 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _TYPE_2: dict[str, tuple[str, ...]] = {
     SegmentationStorage: ("ContentDescription", "ContentCreatorName"),
+    ParametricMapStorage: ("ContentDescription", "ContentCreatorName", "AcquisitionContextSequence"),
     Comprehensive3DSRStorage: ("PerformedProcedureCodeSequence", "ReferencedPerformedProcedureStepSequence"),
     SecondaryCaptureImageStorage: ("PatientOrientation",),
     KeyObjectSelectionDocumentStorage: ("ReferencedPerformedProcedureStepSequence",),

@@ -54,8 +54,9 @@ class MultiFrameHeatmap:
         def make(at: int) -> Dataset:
             made = capture.sharing(common, maker.uid(study, self.name, at + 1), at + 1)
             made.NumberOfFrames = len(parts[at])
-            made.FrameIncrementPointer = tag_for_keyword("PageNumberVector")  # pages: they are no sequence in time
-            made.PageNumberVector = list(range(1, len(parts[at]) + 1))
+            if len(parts[at]) > 1:  # of one frame there is no order to tell (PS3.3 C.7.6.6)
+                made.FrameIncrementPointer = tag_for_keyword("PageNumberVector")  # pages: they are no sequence in time
+                made.PageNumberVector = list(range(1, len(parts[at]) + 1))
             made.SourceImageSequence = [item for one in parts[at] for item in canvas.source(drawing.shown[one][1])]
             if drawing.planes:
                 _place(made, drawing, parts[at])

@@ -120,7 +120,7 @@ def take_identity(result: Dataset, source: Dataset) -> None:
                 element = copy.deepcopy(source[tag])
             except (ValueError, TypeError, KeyError, NotImplementedError, AttributeError, OverflowError):
                 element = None  # bytes that its VR does not allow: optional for us, and never worth a lost result
-        if element is not None:
+        if element is not None and (keyword != "SpecificCharacterSet" or element.value):  # of Type 1C: never empty
             result.add(element)
         elif keyword in TYPE_2:
             setattr(result, keyword, None)

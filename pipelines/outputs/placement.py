@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import (
     GrayscaleSoftcopyPresentationStateStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
+    ParametricMapStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
@@ -31,6 +32,7 @@ def misplaced(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
         SecondaryCaptureImageStorage: _capture,
         MultiFrameTrueColorSecondaryCaptureImageStorage: _pages,
         GrayscaleSoftcopyPresentationStateStorage: _graphics,
+        ParametricMapStorage: _segmentation,
     }.get(dataset.SOPClassUID)  # fmt: skip
     return look(dataset, held) if look else _regions(dataset, held)
 

@@ -14,7 +14,7 @@ from pydicom.sr.coding import Code as PydicomCode
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipelines.base import Objects
-from pipelines.outputs import codes, equipment, origin
+from pipelines.outputs import codes, content, equipment, origin
 from pipelines.outputs.codes import Code
 from pipelines.outputs.identity import MANUFACTURER, Maker
 from pipelines.outputs.parts import Evaluation, Finding, KeyRegion, Measurement
@@ -88,6 +88,9 @@ class Report:
             previous_versions=self._predecessors(study) or None,
             record_evidence=True,
         )
+        content.make_writable(made.ContentSequence, source)
+        if requests := content.requests_of(source, study):
+            made.ReferencedRequestSequence = requests
         origin.take_identity(made, source)
         equipment.mark(made, study, maker, source, self.name, "report")
         made.ContentTemplateSequence[0].MappingResource = "DCMR"

@@ -14,6 +14,7 @@ from pipelines.outputs.check import Gate
 from pipelines.outputs.contours import Contours
 from pipelines.outputs.heatmap import Heatmap
 from pipelines.outputs.multi_frame import MultiFrameHeatmap
+from pipelines.outputs.parametric_map import ParametricMap
 from pipelines.radiograph import Radiograph
 from pipelines.study import Study
 from pipelines.volume import Volume
@@ -80,6 +81,11 @@ def test_contours_are_valid_and_in_place(one: Case, tmp_path: Path) -> None:
         direction = (wanted[1] - wanted[0]) / np.linalg.norm(wanted[1] - wanted[0])
         assert np.linalg.norm(np.cross(found[1] - found[0], direction)) < 0.01
         assert np.linalg.norm(found[1] - found[0]) > np.linalg.norm(wanted[1] - wanted[0]) + 1
+
+
+def test_parametric_maps_are_valid_and_in_place(one: Case, tmp_path: Path) -> None:
+    paths = files(ParametricMap(one.heatmap), one.study, tmp_path)
+    assert len(paths) == 2 and valid(paths) and in_place(paths, one.volume)
 
 
 SYNTHETIC = {
