@@ -144,16 +144,17 @@ class CtLung:
     ) -> list[Output]:  # fmt: skip
         found = [side for side in SIDES if lungs[side.name] is not None]
         numbers = {side.value: number for number, side in enumerate(found, 1)}
+        limitations = " ".join(self._model.card.limitations)
         findings = [self._finding(side, volume, masks, lungs[side.name], numbers.get(side.value)) for side in SIDES]
         if not found:
-            return [Report(volume, findings, said)]
+            return [Report(volume, findings, said, limitations=limitations)]
         if list(numbers) != list(numbers.values()):  # segment numbers have no holes: a right lung alone is segment 1
             lookup = np.zeros(256, np.uint8)
             lookup[list(numbers)] = list(numbers.values())
             masks = lookup[masks]
         segmentation = Segmentation(volume, masks, [side.segment(numbers[side.value]) for side in found])
         heat = {f"{side.name} lung": probability[side.value - 1] for side in SIDES}
-        report = Report(volume, findings, said, segmentation)
+        report = Report(volume, findings, said, segmentation, limitations=limitations)
         return [segmentation, report, Heatmap(volume, heat, "Softmax probability", window=LUNG_WINDOW)]
 
     def _certainty(self, features: Mapping[str, float | str | None]) -> Certainty:

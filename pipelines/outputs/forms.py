@@ -8,11 +8,13 @@ from typing import Any
 
 from pipelines.base import Made, Output
 from pipelines.outputs.contours import Contours
+from pipelines.outputs.document import Document
 from pipelines.outputs.flat_text import FlatText
 from pipelines.outputs.heatmap import Heatmap
 from pipelines.outputs.key_objects import KeyObjects
 from pipelines.outputs.multi_frame import MultiFrameHeatmap
 from pipelines.outputs.origin import Source
+from pipelines.outputs.parametric_map import ParametricMap
 from pipelines.outputs.presentation import Presentation
 from pipelines.outputs.profiles import Form
 from pipelines.outputs.report import STYLES, Report
@@ -87,6 +89,15 @@ def _presentation(output: Report, form: Form, beside: Sequence[Output]) -> Outpu
     return Presentation(output, _window(output.volume, beside), form.name(output.name))
 
 
+def _pdf(output: Report, form: Form, beside: Sequence[Output]) -> Output:
+    heatmap = next((one for one in beside if isinstance(one, Heatmap) and one.volume is output.volume), None)
+    return Document(output, output.limitations, heatmap, _window(output.volume, beside), form.name(output.name))
+
+
+def _parametric_map(output: Heatmap, form: Form, _: Sequence[Output]) -> Output:
+    return ParametricMap(output, name=form.name(output.name))
+
+
 def _contours(output: Segmentation, form: Form, beside: Sequence[Output]) -> Output:
     """The segments, with what the report that measures them says."""
     report = next((one for one in beside if isinstance(one, Report) and one.segmentation is output), None)
@@ -106,5 +117,7 @@ _MAKERS: dict[str, tuple[type | tuple[type, ...], Callable[[Any, Form, Sequence[
     "heatmap": (Heatmap, _heatmap),
     "burn-contours": (Segmentation, _contours),
     "key-objects": (Report, _key_objects),
+    "parametric-map": (Heatmap, _parametric_map),
+    "pdf": (Report, _pdf),
     "presentation-state": (Report, _presentation),
 }
