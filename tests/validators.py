@@ -13,6 +13,7 @@ import pydicom
 import SimpleITK
 from PIL import Image
 
+from tests import sr_validator
 from tests.conftest import missing
 
 # What the tools say about valid objects, and why that is no fault of ours.
@@ -45,19 +46,13 @@ def dciodvfy(path: Path) -> list[str]:
 def pixelmed_sr(path: Path, template: str | None = "TID_1500") -> list[str]:
     """The lines with "Error" that PixelMed's DicomSRValidator prints for an SR; IHE uses it for AI Results. `template`:
     the one that it must recognise at the root; None for a document without one."""
-    java = _tool("java", "default-jre-headless (Debian)")
+    _tool("java", "default-jre-headless (Debian)")
     jars = sorted(Path("/usr/share/java").glob("*.jar"))
     if not any(jar.name == "pixelmed.jar" for jar in jars):
         missing("libpixelmed-java (Debian)", "is not installed")
     used = [str(jar) for jar in jars if not ("log4j" in jar.name or "slf4j" in jar.name)]
     used += [str(jar) for jar in jars if jar.name in ("slf4j-api.jar", "slf4j-nop.jar")]
-    limits = [f"-Djdk.xml.xpath{name}Limit={value}" for name, value in
-              (("TotalOp", 2_000_000_000), ("ExprOp", 100_000_000), ("ExprGrp", 100_000_000))]  # fmt: skip
-    ran = subprocess.run(
-        [java, "-Xss64m", "-Djava.awt.headless=true", *limits, "-cp", ":".join(used),
-         "com.pixelmed.validate.DicomSRValidator", str(path)],
-        capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
-    said = (ran.stdout + ran.stderr).splitlines()
+    said = sr_validator.ask(tuple(used), str(path))
     if not any("IOD validation complete" in line for line in said):
         raise AssertionError(f"DicomSRValidator did not finish: {said[-3:]}")
     if template is not None and not any(f"Found Root Template {template}" in line for line in said):
