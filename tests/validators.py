@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import SimpleITK
 from PIL import Image
 
@@ -24,10 +25,18 @@ DCIODVFY_NOISE = (
 )
 
 
+# What PixelMed's validator says about valid documents, and why that is no fault of ours.
+PIXELMED_NOISE = (
+    'Code (43468-8,LN,"XR unspecified body region") not found in context group 100',  # newer than the tool's tables
+)
+
+
 def dciodvfy(path: Path) -> list[str]:
     """The lines with "Error" that David Clunie's dciodvfy prints for a file."""
     tool = _tool("dciodvfy", "dicom3tools (Debian)")
-    ran = subprocess.run([tool, "-new", str(path)], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(
+        [tool, "-new", str(path)], capture_output=True, text=True, errors="replace", timeout=60, check=False
+    )
     said = (ran.stderr + ran.stdout).splitlines()
     if not said:
         raise AssertionError(f"dciodvfy said nothing about {path.name}")
@@ -48,7 +57,7 @@ def pixelmed_sr(path: Path, template: str | None = "TID_1500") -> list[str]:
         raise AssertionError(f"DicomSRValidator did not finish: {said[-3:]}")
     if template is not None and not any(f"Found Root Template {template}" in line for line in said):
         return [f"Error: the root template {template} was not recognised"]
-    return [line for line in said if line.startswith("Error")]
+    return [line for line in said if line.startswith("Error") and not any(noise in line for noise in PIXELMED_NOISE)]
 
 
 def dcmqi_masks(path: Path, folder: Path) -> tuple[dict[int, SimpleITK.Image], dict]:
@@ -87,7 +96,7 @@ def dsrdump(path: Path) -> str:
 DCMPSCHK_NOISE = (
     "ContributionDateTime (0018,a002), Type DT",  # the value has the very form that it prints as the expected one
 )
-DCMPSCHK_UNKNOWN_SET = "PatientName (0010,0010), Type PN"  # where it says that it does not know the set ISO_IR 192
+DCMPSCHK_UTF8 = "PatientName (0010,0010), Type PN"  # it takes no bytes above 127 in UTF-8
 
 
 def dcmpschk(path: Path) -> list[str]:
@@ -99,8 +108,8 @@ def dcmpschk(path: Path) -> list[str]:
         raise AssertionError(f"dcmpschk did not test: {said[:3]}")
     wrong = [line for line in said if line.startswith(("E:", "F:")) and line.strip() != "E:"]
     noise = list(DCMPSCHK_NOISE)
-    if any("does not support this Specific Character Set: ISO_IR 192" in line for line in said):
-        noise.append(DCMPSCHK_UNKNOWN_SET)
+    if pydicom.dcmread(path).get("SpecificCharacterSet") == "ISO_IR 192":
+        noise.append(DCMPSCHK_UTF8)
     found, at = [], 0
     while at < len(wrong):  # a fault is four lines: what kind, which attribute, its value, the form that it should have
         fault = wrong[at : at + 4]

@@ -40,7 +40,13 @@ class Written:
 
 def all_of(report: Report, study: Study, folder: Path) -> Written:
     said = documents.spoken(report)
-    outputs: list[Output] = [KeyObjects(said), FlatText(said), Presentation(said), Document(said, "Not for children.")]
+    outputs: list[Output] = [
+        report,
+        KeyObjects(said),
+        FlatText(said),
+        Presentation(said),
+        Document(said, "Not for children."),
+    ]
     made = {output.name: list(output.to_dicom(study, MAKER)) for output in outputs}
     references = [
         ResultReference(name, objects[0].SOPClassUID, objects[0].SeriesInstanceUID, tuple(one.SOPInstanceUID for one in objects))
@@ -48,7 +54,7 @@ def all_of(report: Report, study: Study, folder: Path) -> Written:
     ]  # fmt: skip
     made["root"] = list(Root(report.volume, references, report.procedure).to_dicom(study, MAKER))
     folder.mkdir(parents=True)
-    gate, files = Gate(study, MAKER, tuple(made)), {}
+    gate, files = Gate(study, MAKER, (*made, "segmentation")), {}  # the report names the segmentation that it measures
     for name, objects in made.items():
         files[name] = [folder / f"{name}-{number}.dcm" for number in range(1, len(objects) + 1)]
         for number, (dataset, path) in enumerate(zip(objects, files[name], strict=True), 1):

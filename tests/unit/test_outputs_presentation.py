@@ -212,7 +212,7 @@ def test_the_gate_refuses_an_outline_outside_its_image_and_a_layer_that_is_not_t
         (broken,) = Presentation(one.report).to_dicom(one.study, MAKER)
         spoil(broken)
         with pytest.raises(InvalidOutput, match=said):
-            Gate(one.study, MAKER).release("presentation", 1, broken)
+            Gate(one.study, MAKER, ()).release("presentation", 1, broken)
 
 
 def outside(made: Dataset) -> None:
