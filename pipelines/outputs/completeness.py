@@ -9,6 +9,8 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     Comprehensive3DSRStorage,
+    CTImageStorage,
+    MRImageStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
@@ -36,6 +38,12 @@ _MEANT_1 = ("LUTExplanation", "LUTLabel", "DoubleFloatRealWorldValueFirstValueMa
             "DoubleFloatRealWorldValueLastValueMapped", "RealWorldValueIntercept",
             *(f"MeasurementUnitsCodeSequence/{part}" for part in _CODE))  # fmt: skip
 
+_SLICE_1 = (
+    *_PIXELS_1, "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "DerivationDescription", "SourceImageSequence/ReferencedSOPInstanceUID",
+)  # fmt: skip
+_SLICE_2 = ("PositionReferenceIndicator", "SliceThickness", "PatientPosition")
+
 _TYPE_1: dict[str, tuple[str, ...]] = {
     SegmentationStorage: (
         *_PIXELS_1, "FrameOfReferenceUID", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions",
@@ -60,6 +68,8 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
         "CurrentRequestedProcedureEvidenceSequence/ReferencedSeriesSequence/ReferencedSOPSequence/ReferencedSOPInstanceUID",
     ),
     SecondaryCaptureImageStorage: _CAPTURE_1,
+    CTImageStorage: (*_SLICE_1, "RescaleIntercept", "RescaleSlope"),
+    MRImageStorage: (*_SLICE_1, "ScanningSequence", "SequenceVariant"),
     ParametricMapStorage: (
         *_FLOATS_1, "FrameOfReferenceUID", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions",
         "NumberOfFrames", "ContentLabel", "ContentDate", "ContentTime", "ContentQualification", "LossyImageCompression",
@@ -81,6 +91,8 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _TYPE_2: dict[str, tuple[str, ...]] = {
     SegmentationStorage: ("ContentDescription", "ContentCreatorName"),
+    CTImageStorage: (*_SLICE_2, "KVP", "AcquisitionNumber"),
+    MRImageStorage: (*_SLICE_2, "ScanOptions", "MRAcquisitionType", "EchoTime", "EchoTrainLength"),
     ParametricMapStorage: ("ContentDescription", "ContentCreatorName", "AcquisitionContextSequence"),
     Comprehensive3DSRStorage: ("PerformedProcedureCodeSequence", "ReferencedPerformedProcedureStepSequence"),
     SecondaryCaptureImageStorage: ("PatientOrientation",),

@@ -78,7 +78,7 @@ def plane(instance: Instance, number: int) -> Plane:
             groups = [item for group in frames for item in group.get(sequence) or ()] + groups
         for group in groups:
             if group.get(keyword):
-                return tuple(_decimal(value) for value in group[keyword].value)
+                return tuple(decimal(value) for value in group[keyword].value)
         raise InvalidOutput(f"{keyword} is missing in the source's frame {number}: a result cannot be placed on it")
 
     return Plane(instance, number, find("PlanePositionSequence", "ImagePositionPatient"),
@@ -86,7 +86,8 @@ def plane(instance: Instance, number: int) -> Plane:
                  find("PixelMeasuresSequence", "PixelSpacing"))  # fmt: skip
 
 
-def _decimal(value: object) -> str:
+def decimal(value: object) -> str:
+    """A number as a decimal string (DS), as it stands in the source where that is one."""
     text = str(getattr(value, "original_string", None) or value).strip()
     return text if len(text) <= 16 else format_number_as_ds(float(text))  # some scanners overrun DS's 16 characters
 

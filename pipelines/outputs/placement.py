@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    CTImageStorage,
+    MRImageStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
@@ -28,6 +30,7 @@ def misplaced(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
     look: Callable[[Dataset, Mapping[str, Instance]], str | None] | None = {
         SegmentationStorage: _segmentation, SecondaryCaptureImageStorage: _capture,
         MultiFrameTrueColorSecondaryCaptureImageStorage: _pages, ParametricMapStorage: _segmentation,
+        CTImageStorage: _derived, MRImageStorage: _derived,
     }.get(dataset.SOPClassUID)  # fmt: skip
     return look(dataset, held) if look else _regions(dataset, held)
 
@@ -79,6 +82,13 @@ def _capture(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
                     spacing, dataset.Rows, min(covered, dataset.Columns))  # fmt: skip
     wanted = _source_corners(drawn_from, int(source.get("ReferencedFrameNumber") or 1))
     return _away(found, wanted, f"instance {dataset.InstanceNumber}")
+
+
+def _derived(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
+    source = held[dataset.SourceImageSequence[0].ReferencedSOPInstanceUID].header
+    if (dataset.Rows, dataset.Columns) != (source.Rows, source.Columns):
+        return f"{dataset.Rows} x {dataset.Columns} pixels are not on the grid of {source.Rows} x {source.Columns}"
+    return _capture(dataset, held)
 
 
 def _pages(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
