@@ -111,7 +111,7 @@ class Canvas:
         """
         header = self.volume.instances[0].header
         said = self._size()
-        said.PatientOrientation = list(header.get("PatientOrientation") or []) or None
+        said.PatientOrientation = origin.patient_orientation(header) or None
         for keyword in _SPACINGS:
             values = numbers(header, keyword, 2)
             if values is not None and min(values) > 0:

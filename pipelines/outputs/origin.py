@@ -145,6 +145,13 @@ def referenced_series(series_uid: str, instances: Iterable[Instance]) -> list[Da
     return [series]
 
 
+def patient_orientation(header: Dataset) -> list[str]:
+    """The source's Patient Orientation, of its rows and of its columns; nothing where it does not say both."""
+    value = header.get("PatientOrientation")
+    found = [] if value is None or isinstance(value, str) else [str(one) for one in value]
+    return found if len(found) == 2 and all(found) else []
+
+
 def reference(class_uid: str, instance_uid: str, frame_number: int | None = None) -> Dataset:
     """A SOP instance reference (PS3.3 table 10-11), with one frame of it where given."""
     item = Dataset()

@@ -133,7 +133,7 @@ def _projection(dataset: Dataset, source: Instance) -> str | None:
     least, most = (tuple((a - cut) / b for a, b in zip(found, wanted, strict=True)) for cut in (1, 0))
     if max(least) >= min(most):
         return f"{found[0]} x {found[1]} pixels have not the shape of the source's {wanted[0]} x {wanted[1]}"
-    if list(dataset.get("PatientOrientation") or ()) != list(source.header.get("PatientOrientation") or ()):
+    if origin.patient_orientation(dataset) != origin.patient_orientation(source.header):
         return "PatientOrientation is not that of the source"
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         if not dataset.get(keyword):
