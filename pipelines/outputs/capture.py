@@ -111,7 +111,7 @@ class Canvas:
         """
         header = self.volume.instances[0].header
         said = self._size()
-        said.PatientOrientation = list(header.get("PatientOrientation") or []) or None
+        said.PatientOrientation = origin.patient_orientation(header) or None
         for keyword in _SPACINGS:
             values = numbers(header, keyword, 2)
             if values is not None and min(values) > 0:
@@ -157,8 +157,7 @@ def common(
     if not volume.placed:
         for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator"):
             made.pop(keyword, None)  # nothing in it says where it lies
-    if str(made.get("BodyPartExamined", "")) not in UNPAIRED:
-        made.Laterality = _side(source)  # Type 2C: empty where the source does not say it
+    take_side(made, source)
     equipment.mark(made, study, maker, source, output, what)
     del made.SOPInstanceUID  # each picture has its own
     return made
@@ -189,10 +188,14 @@ def plain_text(text: str, most: int = 1024) -> str:
     return text.replace("–", "-").encode("ascii", "replace").decode("ascii")[:most]
 
 
-def _side(source: Dataset) -> str | None:
-    """The side of a paired body part where the source says one, of the series or of the image (PS3.3 C.7.3.1)."""
-    said = [str(source.get(keyword) or "") for keyword in ("Laterality", "ImageLaterality")]
-    return next((side for side in said if side in ("L", "R")), None)
+def take_side(made: Dataset, source: Dataset) -> None:
+    """Say the side of a body part that may have one, as the source says it of the series or of the image.
+
+    Laterality is of Type 2C (PS3.3 C.7.3.1), and empty where the source does not say it.
+    """
+    if str(made.get("BodyPartExamined", "")) not in UNPAIRED:
+        said = [str(source.get(keyword) or "") for keyword in ("Laterality", "ImageLaterality")]
+        made.Laterality = next((side for side in said if side in ("L", "R")), None)
 
 
 def spacing_at(spacing: Sequence[str], times: int, step: int = 1) -> list[str]:

@@ -11,9 +11,11 @@ from pydicom.uid import (
     BasicTextSRStorage,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
+    CTImageStorage,
     EncapsulatedPDFStorage,
     GrayscaleSoftcopyPresentationStateStorage,
     KeyObjectSelectionDocumentStorage,
+    MRImageStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
@@ -50,6 +52,12 @@ _MEANT_1 = ("LUTExplanation", "LUTLabel", "DoubleFloatRealWorldValueFirstValueMa
             "DoubleFloatRealWorldValueLastValueMapped", "RealWorldValueIntercept",
             *(f"MeasurementUnitsCodeSequence/{part}" for part in _CODE))  # fmt: skip
 
+_SLICE_1 = (
+    *_PIXELS_1, "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "DerivationDescription", "SourceImageSequence/ReferencedSOPInstanceUID",
+)  # fmt: skip
+_SLICE_2 = ("PositionReferenceIndicator", "SliceThickness", "PatientPosition")
+
 _TYPE_1: dict[str, tuple[str, ...]] = {
     SegmentationStorage: (
         *_PIXELS_1, "FrameOfReferenceUID", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions",
@@ -74,6 +82,8 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
         "CurrentRequestedProcedureEvidenceSequence/ReferencedSeriesSequence/ReferencedSOPSequence/ReferencedSOPInstanceUID",
     ),
     SecondaryCaptureImageStorage: _CAPTURE_1,
+    CTImageStorage: (*_SLICE_1, "RescaleIntercept", "RescaleSlope"),
+    MRImageStorage: (*_SLICE_1, "ScanningSequence", "SequenceVariant"),
     ParametricMapStorage: (
         *_FLOATS_1, "FrameOfReferenceUID", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions",
         "NumberOfFrames", "ContentLabel", "ContentDate", "ContentTime", "ContentQualification", "LossyImageCompression",
@@ -114,6 +124,8 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _TYPE_2: dict[str, tuple[str, ...]] = {
     SegmentationStorage: ("ContentDescription", "ContentCreatorName"),
+    CTImageStorage: (*_SLICE_2, "KVP", "AcquisitionNumber"),
+    MRImageStorage: (*_SLICE_2, "ScanOptions", "MRAcquisitionType", "EchoTime", "EchoTrainLength"),
     ParametricMapStorage: ("ContentDescription", "ContentCreatorName", "AcquisitionContextSequence"),
     Comprehensive3DSRStorage: ("PerformedProcedureCodeSequence", "ReferencedPerformedProcedureStepSequence"),
     SecondaryCaptureImageStorage: ("PatientOrientation",),

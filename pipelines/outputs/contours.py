@@ -12,12 +12,12 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from pipelines.base import Objects
-from pipelines.outputs import capture, origin
+from pipelines.outputs import capture, codes, origin
 from pipelines.outputs.capture import Canvas
 from pipelines.outputs.colours import lab_to_rgb
 from pipelines.outputs.identity import Maker
 from pipelines.outputs.legend import Colour, Entry, Marks, Panel
-from pipelines.outputs.parts import Measurement, Segment
+from pipelines.outputs.parts import Evaluation, Measurement, Segment
 from pipelines.outputs.report import Report
 from pipelines.outputs.segmentation import Segmentation
 from pipelines.study import Study
@@ -48,7 +48,7 @@ class Contours:
         if not shown:
             return []
         planes, canvas = origin.planes(volume), Canvas(volume, self.window)
-        panel = Panel(canvas.rows, self._heading(maker), self._entries(), self._foot())
+        panel = Panel(canvas.rows, WARNING, self._heading(maker), self._entries(), self._foot())
         common = capture.common(volume, study, maker, self.name, "contours")
         labels = ", ".join(one.label for one in self.segmentation.segments)
         common.DerivationDescription = capture.plain_text(f"{WARNING}. Outlines drawn over the source image: {labels}")
@@ -57,7 +57,7 @@ class Contours:
         def placed(orientation: tuple[str, ...], spacing: tuple[str, ...]) -> tuple[Dataset, Marks]:
             said = canvas.placed(next(one for one in planes if one.ImageOrientationPatient == orientation
                                       and one.PixelSpacing == spacing))  # fmt: skip
-            marks = Marks(canvas.rows, canvas.columns, WARNING, list(said.PatientOrientation))
+            marks = Marks(canvas.rows, canvas.columns, list(said.PatientOrientation))
             said.Columns = canvas.columns + panel.columns
             return said, marks
 
@@ -101,9 +101,12 @@ class Contours:
         entries = []
         for segment in self.segmentation.segments:
             its = [one for one in findings if one.key is not None and one.segment == segment.number]
-            lines = tuple(said(measurement) for one in its for measurement in one.measurements)
-            entries.append(Entry(segment.number, colour_of(segment), segment.label, lines))
-        return entries + [Entry(0, (0, 0, 0), f"{one.tracking_id}: not seen") for one in findings if one.key is None]
+            lines = [said(measurement) for one in its for measurement in one.measurements]
+            lines += [judged(evaluation) for one in its for evaluation in one.evaluations]
+            entries.append(Entry(segment.number, colour_of(segment), segment.label, tuple(lines)))
+        unseen = [f"{one.tracking_id}: not seen" for one in findings if one.key is None]
+        comments = [judged(one) for one in self.report.evaluations] if self.report else []
+        return entries + [Entry(0, (0, 0, 0), text) for text in (*unseen, *comments)]
 
 
 def colour_of(segment: Segment) -> Colour:
@@ -117,6 +120,12 @@ def said(one: Measurement) -> str:
     unit = {"[hnsf'U]": "HU", "1": ""}.get(one.unit.value, one.unit.value)
     how = f" ({one.derivation.meaning.lower()})" if one.derivation else ""
     return f"{one.name.meaning}{how} {one.value:.6g} {unit}".rstrip()
+
+
+def judged(one: Evaluation) -> str:
+    """An evaluation in words; a comment speaks for itself."""
+    value = one.value if isinstance(one.value, str) else one.value.meaning
+    return value if one.name == codes.COMMENT else f"{one.name.meaning}: {value}"
 
 
 def outlines(labels: np.ndarray, thickness: int) -> np.ndarray:

@@ -77,7 +77,7 @@ def plane(instance: Instance, number: int) -> Plane:
             groups = [item for group in frames for item in group.get(sequence) or ()] + groups
         for group in groups:
             if group.get(keyword):
-                return tuple(_decimal(value) for value in group[keyword].value)
+                return tuple(decimal(value) for value in group[keyword].value)
         raise InvalidOutput(f"{keyword} is missing in the source's frame {number}: a result cannot be placed on it")
 
     return Plane(instance, number, find("PlanePositionSequence", "ImagePositionPatient"),
@@ -85,7 +85,8 @@ def plane(instance: Instance, number: int) -> Plane:
                  find("PixelMeasuresSequence", "PixelSpacing"))  # fmt: skip
 
 
-def _decimal(value: object) -> str:
+def decimal(value: object) -> str:
+    """A number as a decimal string (DS), as it stands in the source where that is one."""
     text = str(getattr(value, "original_string", None) or value).strip()
     return text if len(text) <= 16 else format_number_as_ds(float(text))  # some scanners overrun DS's 16 characters
 
@@ -141,6 +142,13 @@ def referenced_series(series_uid: str, instances: Iterable[Instance]) -> list[Da
     series.SeriesInstanceUID = series_uid
     series.ReferencedInstanceSequence = [reference(one.SOPClassUID, one.SOPInstanceUID) for one in _distinct(instances)]
     return [series]
+
+
+def patient_orientation(header: Dataset) -> list[str]:
+    """The source's Patient Orientation, of its rows and of its columns; nothing where it does not say both."""
+    value = header.get("PatientOrientation")
+    found = [] if value is None or isinstance(value, str) else [str(one) for one in value]
+    return found if len(found) == 2 and all(found) else []
 
 
 def reference(class_uid: str, instance_uid: str, frame_number: int | None = None) -> Dataset:

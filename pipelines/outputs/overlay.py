@@ -121,20 +121,6 @@ def _write(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, font: 
         x += font.getlength(part)
 
 
-def warning_size(rows: int, columns: int) -> int:
-    """How high a warning is written on a picture, in pixels."""
-    return max(13, round(min(rows, columns) / 32))
-
-
-def write_warning(draw: ImageDraw.ImageDraw, warning: str, rows: int, columns: int) -> int:
-    """Write a warning on red at the top left, below the rows that are left free; the first row below it."""
-    size = warning_size(rows, columns)
-    font, top = caption_font(size), FREE_ROWS + 4
-    draw.rectangle((2, top - 2, _length(font, warning) + 14, top + size + 5), fill=(120, 0, 0, 215))
-    _write(draw, (8, top), warning, font)
-    return top + size + 6
-
-
 class Blend:
     """Lays colours over grey with an alpha that grows with the level: one table look-up for each pixel and channel."""
 
@@ -197,8 +183,12 @@ class Stamp:
 
     def _draw_warning(self, draw: ImageDraw.ImageDraw, warning: str) -> tuple[int, int, int, int]:
         """The box that it takes: first and last row, first and last column (beyond the end)."""
-        size, below = warning_size(self._rows, self._columns), write_warning(draw, warning, self._rows, self._columns)
-        return FREE_ROWS + 2, below, 2, round(_length(caption_font(size), warning)) + 16
+        size = max(13, round(min(self._rows, self._columns) / 32))
+        font = caption_font(size)
+        width, top = _length(font, warning), FREE_ROWS + 4
+        draw.rectangle((2, top - 2, width + 14, top + size + 5), fill=(120, 0, 0, 215))
+        _write(draw, (8, top), warning, font)
+        return top - 2, top + size + 6, 2, round(width) + 16
 
     def _draw_scale(
         self, canvas: Image.Image, draw: ImageDraw.ImageDraw, captions: Captions

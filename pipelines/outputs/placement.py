@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    CTImageStorage,
     GrayscaleSoftcopyPresentationStateStorage,
+    MRImageStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
@@ -33,6 +35,7 @@ def misplaced(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
         MultiFrameTrueColorSecondaryCaptureImageStorage: _pages,
         GrayscaleSoftcopyPresentationStateStorage: _graphics,
         ParametricMapStorage: _segmentation,
+        CTImageStorage: _derived, MRImageStorage: _derived,
     }.get(dataset.SOPClassUID)  # fmt: skip
     return look(dataset, held) if look else _regions(dataset, held)
 
@@ -86,6 +89,13 @@ def _capture(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
     return _away(found, wanted, f"instance {dataset.InstanceNumber}")
 
 
+def _derived(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
+    source = held[dataset.SourceImageSequence[0].ReferencedSOPInstanceUID].header
+    if (dataset.Rows, dataset.Columns) != (source.Rows, source.Columns):
+        return f"{dataset.Rows} x {dataset.Columns} pixels are not on the grid of {source.Rows} x {source.Columns}"
+    return _capture(dataset, held)
+
+
 def _pages(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
     """A multi-frame capture, whose frames have their sources in the order of Source Image Sequence."""
     sources = list(dataset.SourceImageSequence)
@@ -128,7 +138,7 @@ def _projection(dataset: Dataset, source: Instance) -> str | None:
     least, most = (tuple((a - cut) / b for a, b in zip(found, wanted, strict=True)) for cut in (1, 0))
     if max(least) >= min(most):
         return f"{found[0]} x {found[1]} pixels have not the shape of the source's {wanted[0]} x {wanted[1]}"
-    if list(dataset.get("PatientOrientation") or ()) != list(source.header.get("PatientOrientation") or ()):
+    if origin.patient_orientation(dataset) != origin.patient_orientation(source.header):
         return "PatientOrientation is not that of the source"
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         if not dataset.get(keyword):

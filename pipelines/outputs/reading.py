@@ -46,11 +46,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Stored:
-    """The results in a set of files, by kind; heatmaps in order of Instance Number."""
+    """The results in a set of files, by kind; heatmaps and contours, one slice each, in order of Instance Number."""
 
     segmentations: tuple[Dataset, ...]
     reports: tuple[Dataset, ...]
     heatmaps: tuple[Dataset, ...]
+    contours: tuple[Dataset, ...] = ()
 
 
 def stored(files: Sequence[Path]) -> Stored:
@@ -59,9 +60,12 @@ def stored(files: Sequence[Path]) -> Stored:
     for path in files:
         dataset = pydicom.dcmread(path)
         by_class.setdefault(str(dataset.get("SOPClassUID", "")), []).append(dataset)
-    heatmaps = sorted(by_class.get(SecondaryCaptureImageStorage, []), key=lambda one: int(one.InstanceNumber or 0))
+    captures = sorted(by_class.get(SecondaryCaptureImageStorage, []), key=lambda one: int(one.InstanceNumber or 0))
+    contours = [one for one in captures if "Outlines drawn" in str(one.get("DerivationDescription"))]
+    others = {str(one.SOPInstanceUID) for one in contours}
+    heatmaps = [one for one in captures if str(one.SOPInstanceUID) not in others]
     return Stored(tuple(by_class.get(SegmentationStorage, [])), tuple(by_class.get(Comprehensive3DSRStorage, [])),
-                  tuple(heatmaps))  # fmt: skip
+                  tuple(heatmaps), tuple(contours))  # fmt: skip
 
 
 def masks(dataset: Dataset) -> Masks:

@@ -12,14 +12,15 @@ from pipelines.base import Output
 from pipelines.outputs import reading
 from pipelines.outputs.check import Gate
 from pipelines.outputs.contours import Contours
+from pipelines.outputs.derived import DerivedSeries
 from pipelines.outputs.heatmap import Heatmap
 from pipelines.outputs.multi_frame import MultiFrameHeatmap
 from pipelines.outputs.parametric_map import ParametricMap
 from pipelines.radiograph import Radiograph
-from pipelines.study import Study
+from pipelines.study import Series, Study
 from pipelines.volume import Volume
 from tests import validators
-from tests.results import MAKER, ORIENTATIONS, Case, case, enhanced, places, radiograph, source_corners, written
+from tests.results import MAKER, Case, case, enhanced, places, radiograph, source_corners, written
 
 
 def files(output: Output, study: Study, folder: Path) -> list[Path]:
@@ -40,12 +41,13 @@ def valid(paths: list[Path]) -> bool:
     return True
 
 
-@pytest.fixture(
-    scope="module", params=[*ORIENTATIONS, "enhanced", "o01-ct-chest-lidc0314", "o04-ct-abdpelvis-3mm-totalseg"]
-)
+REAL = ("o01-ct-chest-lidc0314", "o04-ct-abdpelvis-3mm-totalseg")
+
+
+@pytest.fixture(scope="module", params=["oblique", "enhanced", *REAL])
 def one(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp("images")
-    if request.param.startswith("o0"):
+    if request.param in REAL:
         return case(Study.from_folder(request.getfixturevalue("real_data") / request.param))
     if request.param == "enhanced":
         return case(enhanced(folder, tuple(range(24))[::-1]))
@@ -86,6 +88,33 @@ def test_contours_are_valid_and_in_place(one: Case, tmp_path: Path) -> None:
 def test_parametric_maps_are_valid_and_in_place(one: Case, tmp_path: Path) -> None:
     paths = files(ParametricMap(one.heatmap), one.study, tmp_path)
     assert len(paths) == 2 and valid(paths) and in_place(paths, one.volume)
+
+
+def test_derived_images_are_valid_and_in_place(one: Case, tmp_path: Path) -> None:
+    paths = files(DerivedSeries(one.volume, one.volume.voxels * np.float32(0.5), "halved"), one.study, tmp_path)
+    assert len(paths) == len(one.volume.voxels) and valid(paths) and in_place(paths, one.volume)
+
+
+@pytest.mark.parametrize("name", ["o07-mr-brain-tumour-pyradiomics", "o15-mr-brain-t1-fnndsc"])
+@pytest.mark.parametrize("factor", [1.0, 1e-5])
+def test_derived_images_of_real_mr_are_valid(real_data: Path, tmp_path: Path, name: str, factor: float) -> None:
+    study = Study.from_folder(real_data / name)
+    whole = study.series[0].instances
+    if name.startswith("o15"):  # a slice is missing in its middle
+        places_along = [
+            float(
+                np.dot(
+                    one.get("ImagePositionPatient"), np.cross(*np.reshape(one.get("ImageOrientationPatient"), (2, 3)))
+                )
+            )
+            for one in whole
+        ]
+        order = np.argsort(places_along)
+        whole = tuple(whole[index] for index in order[: int(np.argmax(np.diff(np.sort(places_along)))) + 1])
+    study = Study(study.StudyInstanceUID, (Series(study.series[0].SeriesInstanceUID, whole),))
+    volume = Volume.from_series(study.series[0])
+    paths = files(DerivedSeries(volume, volume.voxels * np.float32(factor), "scaled"), study, tmp_path)
+    assert len(paths) == len(volume.voxels) and valid(paths) and in_place(paths, volume)
 
 
 SYNTHETIC = {

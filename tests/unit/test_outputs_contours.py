@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from pipelines.outputs.check import Gate
 from pipelines.outputs.contours import Contours, colour_of, outlines, said
 from pipelines.outputs.legend import Entry, Marks, Panel, wrapped
 from pipelines.outputs.overlay import FREE_ROWS, caption_font
-from pipelines.outputs.parts import Measurement
+from pipelines.outputs.parts import Evaluation, Measurement
+from pipelines.outputs.report import Report
 from tests.results import (
     MAKER,
     ORIENTATIONS,
@@ -25,6 +27,7 @@ from tests.results import (
     enhanced,
     places,
     released,
+    saved,
     source_corners,
     written,
 )
@@ -110,14 +113,31 @@ def test_what_was_not_seen_is_said_too(one: Case) -> None:
     assert [entry.label for entry in entries] == ["Left lung", "Right lung", "Right lung, aerated: not seen"]
 
 
-def test_the_warning_is_in_the_image_and_the_first_rows_are_left_free(one: Case) -> None:
+def test_comments_of_the_report_stand_in_the_legend(one: Case) -> None:
+    judgement = Evaluation(codes.FINDING, codes.PRESENT)
+    findings = [replace(one.report.findings[0], evaluations=(judgement,)), one.report.findings[1]]
+    report = Report(
+        one.volume, findings, (Evaluation(codes.COMMENT, "Aerated lung only."), judgement), one.segmentation
+    )
+    entries = Contours(one.segmentation, report)._entries()
+    assert entries[0].lines[-1] == "Finding: Present" and len(entries[1].lines) == 2
+    assert [entry.label for entry in entries[2:]] == ["Aerated lung only.", "Finding: Present"]
+    drawn = [released(Contours(one.segmentation, each), one.study)[0].pixel_array for each in (report, one.report)]
+    assert (drawn[0][:, IMAGE:].min(axis=2) > 200).sum() > (drawn[1][:, IMAGE:].min(axis=2) > 200).sum()
+
+
+def test_the_warning_is_in_the_panel_and_nothing_but_side_letters_in_the_image(one: Case) -> None:
     dark = case(one.study)
     object.__setattr__(dark.volume, "voxels", np.full_like(dark.volume.voxels, -2000))
     for dataset in released(Contours(dark.segmentation, None, (-400.0, 1500.0)), dark.study):
-        pixels = dataset.pixel_array
-        assert not pixels[:FREE_ROWS, :IMAGE].any() and np.ptp(pixels[:FREE_ROWS, IMAGE:]) == 0
-        red = pixels[FREE_ROWS : FREE_ROWS + 30, :300].astype(int)
-        assert (red[..., 0] - red[..., 1]).max() > 80 and red.min(axis=2).max() > 200
+        image, panel = np.split(dataset.pixel_array, [IMAGE], axis=1)
+        assert not image[:FREE_ROWS].any() and np.ptp(panel[:FREE_ROWS]) == 0
+        assert of(panel, (120, 0, 0))[FREE_ROWS : FREE_ROWS + 40].mean() > 0.5
+        assert of(panel, (255, 255, 255))[FREE_ROWS : FREE_ROWS + 40].sum() > 200
+        letters = image.any(axis=2) & ~of(image, LEFT) & ~of(image, RIGHT)
+        letters[:70, IMAGE // 2 - 20 : IMAGE // 2 + 20] = letters[-40:, IMAGE // 2 - 20 : IMAGE // 2 + 20] = False
+        letters[220:260, :30] = letters[220:260, -30:] = False
+        assert not letters.any()
         assert "NOT FOR PRIMARY DIAGNOSIS" in dataset.DerivationDescription
 
 
@@ -141,27 +161,40 @@ def test_the_left_edge_says_which_side_of_the_patient_lies_there(tmp_path: Path,
 
 def test_opposite_edges_have_opposite_sides_and_oblique_ones_both_letters() -> None:
     rgb = np.zeros((300, 400, 3), np.uint8)
-    Marks(300, 400, "W", ["LP", "F"]).put(rgb)
+    Marks(300, 400, ["LP", "F"]).put(rgb)
     assert (
-        rgb[140:160, :40].any() and rgb[140:160, -40:].any() and rgb[-30:, 180:220].any() and rgb[60:90, 180:220].any()
+        rgb[140:160, :40].any() and rgb[140:160, -40:].any() and rgb[-30:, 180:220].any() and rgb[40:70, 180:220].any()
     )
     other = np.zeros((300, 400, 3), np.uint8)
-    Marks(300, 400, "W", ["RA", "H"]).put(other)
+    Marks(300, 400, ["RA", "H"]).put(other)
     assert not np.array_equal(rgb[140:160, :40], other[140:160, :40])
     nothing = np.zeros((300, 400, 3), np.uint8)
-    Marks(300, 400, "W", []).put(nothing)
-    assert not nothing[100:].any() and nothing[40:70].any()
+    Marks(300, 400, []).put(nothing)
+    assert not nothing.any()
 
 
 def test_more_entries_than_fit_are_counted_and_those_on_the_slice_come_first() -> None:
     entries = [Entry(number, (number, 255, 0), f"Segment {number}", ("Volume 1 ml",)) for number in range(1, 81)]
-    panel = Panel(480, ["Model"], entries, ["Source series 1.2.3"])
+    panel = Panel(480, "Warning", ["Model"], entries, ["Source series 1.2.3"])
     drawn = panel.draw(frozenset((79, 80)), "Source instance 1.2.3.4")
     assert drawn.shape == (480, panel.columns, 3)
     assert of(drawn, (79, 255, 0)).sum() > 30 and of(drawn, (80, 255, 0)).sum() > 30
     assert not of(drawn, (78, 255, 0)).any()  # far down in the list of those that are not on the slice
-    few = Panel(480, ["Model"], entries[:4], ["Source series 1.2.3"]).draw(frozenset((1,)), "Source instance 1.2.3.4")
+    few = Panel(480, "Warning", ["Model"], entries[:4], ["Source series 1.2.3"]).draw(frozenset((1,)), "Source 1.2.3.4")
     assert all(of(few, (number, 255, 0)).any() for number in (1, 2, 3, 4))
+
+
+def test_every_segment_on_the_slice_is_named_before_anything_more_is_said() -> None:
+    entries = [
+        Entry(number, (number, 255, 0), f"Segment {number}", ("Volume 1 ml", "Mean 2 HU")) for number in range(1, 21)
+    ]
+    panel = Panel(512, "Warning", ["Model"], entries, ["Source series 1.2.3"])
+    drawn = panel.draw(frozenset(range(1, 21)), "Source instance 1.2.3.4")
+    assert all(of(drawn, (number, 255, 0)).sum() > 30 for number in range(1, 21))
+    some = panel.draw(frozenset((3, 4)), "Source instance 1.2.3.4")
+    assert all(of(some, (number, 255, 0)).any() for number in range(1, 21))
+    rows = {number: np.nonzero(of(some, (number, 255, 0)).any(axis=1))[0].min() for number in range(1, 21)}
+    assert rows[4] - rows[3] > 2 * (rows[3] - rows[2])  # those on the slice keep their values, the others have none
 
 
 def test_long_texts_go_on_in_the_next_line() -> None:
@@ -194,6 +227,13 @@ def test_segments_that_touch_have_a_line_each() -> None:
     assert (drawn[6:14, 9] == 1).all() and (drawn[6:14, 10] == 2).all()
     assert not drawn[6:14, 5:9].any() and not drawn[6:14, 11:15].any()
     assert (drawn[5:15, 2:4] == 1).all() and (drawn[5:15, 16:18] == 2).all()
+
+
+def test_they_are_read_back_apart_from_heatmaps(one: Case, made: list[Dataset], tmp_path: Path) -> None:
+    files = saved({"contours": made[:3], "heatmap": released(one.heatmap, one.study)[:2]}, tmp_path)
+    found = reading.stored([path for paths in files.values() for path in paths])
+    assert [each.SOPInstanceUID for each in found.contours] == [each.SOPInstanceUID for each in made[:3]]
+    assert len(found.heatmaps) == 2 and all("HEATMAP" in each.DerivationDescription for each in found.heatmaps)
 
 
 def test_no_segment_makes_none_and_another_shape_is_refused(one: Case) -> None:

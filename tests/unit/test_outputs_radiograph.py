@@ -79,6 +79,8 @@ def test_nothing_says_where_it_lies_and_the_orientation_is_that_of_the_source(tm
     assert first.PatientOrientation == ["L", "F"] and first.ImagerPixelSpacing == [0.2, 0.2]
     without, _ = made(radiograph(tmp_path / "b", PatientOrientation=None))
     assert "PatientOrientation" in without and not without.PatientOrientation  # Type 2C
+    half, _ = made(radiograph(tmp_path / "c", PatientOrientation="LA"))  # of the rows alone: it tells no side
+    assert not half.PatientOrientation
 
 
 def test_pixel_spacing_is_there_only_where_the_source_has_it_with_its_calibration(tmp_path: Path) -> None:
