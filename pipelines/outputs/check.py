@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
+from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from pipelines.base import InvalidOutput, Released
 from pipelines.outputs import codes, origin, placement
@@ -26,8 +26,8 @@ _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 class Gate:
     """The gate for the results of one run on one study. `names`: its outputs, which may refer to each other."""
 
-    def __init__(self, study: Study, maker: Maker, names: Collection[str]) -> None:
-        self._results = {maker.uid(study, name) for name in names}
+    def __init__(self, study: Study, maker: Maker, names: Collection[str] = ()) -> None:
+        self._results: dict[str, str | None] = {maker.uid(study, name): None for name in names}
         self._study = study
         self._maker = maker
         self._facts = _Facts.of(study)
@@ -48,13 +48,18 @@ class Gate:
         parts, unlike = _encoded(dataset, fresh, encoder)
         if unlike:
             raise InvalidOutput(f"{name}, object {number}: {unlike}")
+        self.admit(str(dataset.SOPInstanceUID), str(dataset.SOPClassUID))
         return Released(name, number, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID),
                         str(dataset.SeriesInstanceUID), parts)  # fmt: skip
+
+    def admit(self, uid: str, class_uid: str) -> None:
+        """Let later objects refer to one that was released, here or in another process."""
+        self._results[uid] = class_uid
 
 
 _READ_BACK = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientName", "PatientID", "InstanceNumber",
               "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")  # fmt: skip
-_REPORTS = (Comprehensive3DSRStorage, ComprehensiveSRStorage)
+_REPORTS = (Comprehensive3DSRStorage, ComprehensiveSRStorage, BasicTextSRStorage)
 # What a series' objects share is looked at in the first of them, and again wherever it is not the very same element.
 _ONCE = ("StudyInstanceUID", "SeriesInstanceUID", "ContributingEquipmentSequence", "SeriesNumber")
 
@@ -91,7 +96,7 @@ def _faults(
     study: Study,
     maker: Maker,
     facts: _Facts,
-    results: Collection[str],
+    results: Mapping[str, str | None],
 ) -> Iterator[str]:
     """What is wrong with one object, the cheap looks first; each relies on those before it."""
     if fault := missing(dataset, fresh):
@@ -124,7 +129,7 @@ def _faults(
     ):
         yield "FrameOfReferenceUID is not that of the source"
     yield from _uid_faults(fresh)
-    yield from _reference_faults(fresh, facts.held, facts.known, lambda uid: uid in results)
+    yield from _reference_faults(fresh, facts, results)
     if fault := placement.misplaced(dataset, facts.held):
         yield fault
     if dataset.SOPClassUID in _REPORTS:
@@ -146,22 +151,21 @@ def _uid_faults(dataset: Dataset) -> Iterator[str]:
                     yield f"{element.keyword} is not a valid UID"
 
 
-def _reference_faults(
-    dataset: Dataset, held: Mapping[str, Instance], known: Mapping[str, str], is_result: Callable[[str], bool]
-) -> Iterator[str]:
+def _reference_faults(dataset: Dataset, facts: _Facts, results: Mapping[str, str | None]) -> Iterator[str]:
     copied = ("ReferencedStudySequence", "ReferencedPatientSequence")  # the source's own, which are not for us to judge
     for item in _datasets(dataset, leave_out=copied):
         uid = item.get("ReferencedSOPInstanceUID")
-        if uid is None or (uid not in known and is_result(uid)):
+        if uid is None:
             continue
-        if uid not in known:
+        wanted = facts.known.get(uid) or results.get(uid)
+        if uid not in facts.known and uid not in results:
             yield "ReferencedSOPInstanceUID names an instance that the study does not hold"
-        elif item.get("ReferencedSOPClassUID") != known[uid]:
+        elif wanted is not None and item.get("ReferencedSOPClassUID") != wanted:
             yield "ReferencedSOPClassUID is not the class of the instance that is referred to"
-        elif uid in held and item.get("ReferencedFrameNumber"):
+        elif uid in facts.held and item.get("ReferencedFrameNumber"):
             numbers = item.ReferencedFrameNumber
             numbers = [numbers] if isinstance(numbers, int) else numbers
-            if any(not 1 <= int(one) <= int(held[uid].get("NumberOfFrames", 1)) for one in numbers):
+            if any(not 1 <= int(one) <= int(facts.held[uid].get("NumberOfFrames", 1)) for one in numbers):
                 yield "ReferencedFrameNumber names a frame that the instance does not have"
 
 
@@ -186,12 +190,13 @@ def _report_faults(name: str, dataset: Dataset, study: Study) -> Iterator[str]:
 
 def _pixel_faults(dataset: Dataset) -> Iterator[str]:
     """Pixel data of the length that the header promises."""
-    if "PixelData" in dataset:
-        bits = (int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
-                * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated))  # fmt: skip
-        wanted = -(-bits // 8)
-        if len(dataset.PixelData) != wanted + wanted % 2:
-            yield f"PixelData has {len(dataset.PixelData)} bytes where the header promises {wanted + wanted % 2}"
+    for keyword in ("PixelData", "FloatPixelData"):
+        if keyword in dataset:
+            bits = (int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
+                    * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated))  # fmt: skip
+            wanted, held = -(-bits // 8), len(dataset[keyword].value)
+            if held != wanted + wanted % 2:
+                yield f"{keyword} has {held} bytes where the header promises {wanted + wanted % 2}"
 
 
 def _encoded(dataset: Dataset, fresh: Dataset, encoder: Encoder) -> tuple[tuple[bytes, ...], str | None]:
@@ -202,7 +207,8 @@ def _encoded(dataset: Dataset, fresh: Dataset, encoder: Encoder) -> tuple[tuple[
         return (), f"it cannot be written ({type(error).__name__})"
     wanted = [keyword for keyword in _READ_BACK if keyword in fresh]
     if "StudyInstanceUID" in fresh:  # the first of a series is read as a whole, of the others what is their own
-        read: Dataset = pydicom.dcmread(BytesIO(b"".join(parts)), stop_before_pixels=True, specific_tags=wanted)
+        # pixels, which are the second part, need not be copied for that
+        read: Dataset = pydicom.dcmread(BytesIO(parts[0]), stop_before_pixels=True, specific_tags=wanted)
     else:
         read = read_dataset(BytesIO(encoder.some(fresh, wanted)), False, True)
     for keyword in wanted:
