@@ -101,8 +101,9 @@ def opened(request: pytest.FixtureRequest, viewers: Viewers, subject_of: Callabl
 
 
 @pytest.fixture
-def ohif(opened: Opened) -> Iterator[Ohif]:
-    """OHIF with the study just opened; after the test it must have found nothing to complain about."""
+def ohif(opened: Opened, form: str) -> Iterator[Ohif]:
+    """OHIF with a study just opened that has results in a form; after the test it must have nothing to complain about."""
+    opened.objects.of(form)
     opened.viewers.ohif.open(opened.subject.study_uid)
     yield opened.viewers.ohif
     assert opened.viewers.ohif.browser.ask("complaints") == []
@@ -124,8 +125,9 @@ def drawn(masks: reading.Masks, sop_uid: str, empty: np.ndarray) -> list[Drawn]:
     return [Drawn(one.label, one.rgb, masks.frames.get((one.number, (sop_uid, 1)), empty)) for one in masks.segments]
 
 
-def test_each_segment_lies_on_its_slice_in_its_colour_and_right_is_right(opened: Opened, ohif: Ohif) -> None:
-    [segmentation] = opened.objects.of("segmentation=binary")
+@pytest.mark.parametrize("form", ["segmentation=binary"])
+def test_each_segment_lies_on_its_slice_in_its_colour_and_right_is_right(opened: Opened, ohif: Ohif, form: str) -> None:
+    [segmentation] = opened.objects.of(form)
     masks = reading.masks(segmentation)
     side = subjects.laterality(segmentation)
     count = len(opened.subject.headers)
@@ -178,8 +180,9 @@ def believed(screen: np.ndarray, placed: Fit, wanted: list[Drawn], neighbour: li
     return {name for name, wrong in wrongs.items() if not compare.segment_differences(screen, placed, wrong)}
 
 
-def test_the_report_shows_its_values_and_its_outlines_on_the_key_slices(opened: Opened, ohif: Ohif) -> None:
-    [report] = opened.objects.of("report=tid1500")
+@pytest.mark.parametrize("form", ["report=tid1500"])
+def test_the_report_shows_its_values_and_its_outlines_on_the_key_slices(opened: Opened, ohif: Ohif, form: str) -> None:
+    [report] = opened.objects.of(form)
     left = {region.values: region for region in subjects.regions(report)}
     assert left and all(left)
     ohif.show(report)
@@ -210,8 +213,9 @@ def shown(ohif: Ohif, regions: Mapping[tuple[str, ...], Region]) -> tuple[str, .
     return next((values for values in regions if all(any(f" {one} " in text for text in texts) for one in values)), ())
 
 
-def test_the_text_report_can_be_read_with_every_value_and_remark(opened: Opened, ohif: Ohif) -> None:
-    [report] = opened.objects.of("report=tid1500-text")
+@pytest.mark.parametrize("form", ["report=tid1500-text"])
+def test_the_text_report_can_be_read_with_every_value_and_remark(opened: Opened, ohif: Ohif, form: str) -> None:
+    [report] = opened.objects.of(form)
     wanted = [
         str(item.MeasuredValueSequence[0].NumericValue) for item in content_items(report) if item.ValueType == "NUM"
     ]
