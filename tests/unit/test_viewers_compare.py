@@ -103,7 +103,7 @@ def test_an_outline_is_taken_within_a_pixel_and_as_a_whole() -> None:
     line = FIT.points(outline)
     assert outline_differences([line + 0.7], FIT, outline) == []
     assert outline_differences([], FIT, outline)
-    assert outline_differences([line + (0, 4)], FIT, outline)
+    assert outline_differences([line + np.array((0, 4))], FIT, outline)
     assert outline_differences([line[:3]], FIT, outline)
     assert outline_differences([line[:, ::-1]], FIT, outline)
 
