@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from tests.viewers.browser import chromium
 from tests.viewers.compare import Drawn, Fit
 from tests.viewers.ohif import Ohif
 from tests.viewers.packages import OHIF, unpacked
-from tests.viewers.subjects import Objects, Region, Subject
+from tests.viewers.subjects import Objects, Region, Source, Subject
 from tests.viewers.web import serving
 
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -72,37 +73,39 @@ def viewers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewers]:
         yield Viewers(pacs, Ohif(browser, address, SHOTS))
 
 
-@pytest.fixture(scope="module", params=subjects.SOURCES, ids=lambda source: source.name)
-def subject(request: pytest.FixtureRequest, viewers: Viewers, tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    return subjects.run(request.param, tmp_path_factory.mktemp("subject"))
-
-
 @dataclass(frozen=True)
 class Opened:
-    """A study with its results for a profile, in a viewer."""
+    """A study with its results for a profile, in the viewers."""
 
     viewers: Viewers
     subject: Subject
     objects: Objects
 
-    @property
-    def ohif(self) -> Ohif:
-        return self.viewers.ohif
 
-    def afresh(self) -> Ohif:
-        """OHIF with the study just opened."""
-        self.ohif.open(self.subject.study_uid)
-        return self.ohif
+@pytest.fixture(scope="module")
+def subject_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Source], Subject]:
+    """What a pipeline finds on a source; each is run once."""
+    return cache(lambda source: subjects.run(source, tmp_path_factory.mktemp("subject")))
 
 
-@pytest.fixture(scope="module", params=subjects.PROFILE_NAMES)
-def opened(request: pytest.FixtureRequest, viewers: Viewers, subject: Subject) -> Opened:
-    objects = subject.objects_for(request.param)
+@pytest.fixture(scope="module", params=subjects.CASES, ids=lambda case: f"{case[0].name}, {case[1]}")
+def opened(request: pytest.FixtureRequest, viewers: Viewers, subject_of: Callable[[Source], Subject]) -> Opened:
+    source, profile = request.param
+    subject = subject_of(source)
+    objects = subject.objects_for(profile)
     assert set(objects.datasets) <= LOOKED_AT, "no test here looks at some forms of this profile"
     viewers.fill([*(one.path for one in subject.study.instances), *objects.files])
-    viewers.ohif.shots = SHOTS / subject.name.replace(" ", "-") / request.param
+    viewers.ohif.shots = SHOTS / subject.name.replace(" ", "-") / profile
     viewers.ohif.shots.mkdir(parents=True)
     return Opened(viewers, subject, objects)
+
+
+@pytest.fixture
+def ohif(opened: Opened) -> Iterator[Ohif]:
+    """OHIF with the study just opened; after the test it must have found nothing to complain about."""
+    opened.viewers.ohif.open(opened.subject.study_uid)
+    yield opened.viewers.ohif
+    assert opened.viewers.ohif.browser.ask("complaints") == []
 
 
 def spread(count: int, of: int) -> list[int]:
@@ -121,11 +124,11 @@ def drawn(masks: reading.Masks, sop_uid: str, empty: np.ndarray) -> list[Drawn]:
     return [Drawn(one.label, one.rgb, masks.frames.get((one.number, (sop_uid, 1)), empty)) for one in masks.segments]
 
 
-def test_each_segment_lies_on_its_slice_in_its_colour_and_right_is_right(opened: Opened) -> None:
+def test_each_segment_lies_on_its_slice_in_its_colour_and_right_is_right(opened: Opened, ohif: Ohif) -> None:
     [segmentation] = opened.objects.of("segmentation=binary")
     masks = reading.masks(segmentation)
     side = subjects.laterality(segmentation)
-    ohif, count = opened.afresh(), len(opened.subject.headers)
+    count = len(opened.subject.headers)
     ohif.show(segmentation)
     ohif.load_segmentation()
     ohif.wait_for_stack(count)
@@ -175,11 +178,10 @@ def believed(screen: np.ndarray, placed: Fit, wanted: list[Drawn], neighbour: li
     return {name for name, wrong in wrongs.items() if not compare.segment_differences(screen, placed, wrong)}
 
 
-def test_the_report_shows_its_values_and_its_outlines_on_the_key_slices(opened: Opened) -> None:
+def test_the_report_shows_its_values_and_its_outlines_on_the_key_slices(opened: Opened, ohif: Ohif) -> None:
     [report] = opened.objects.of("report=tid1500")
     left = {region.values: region for region in subjects.regions(report)}
     assert left and all(left)
-    ohif = opened.afresh()
     ohif.show(report)
     for number in range(1, len(left) + 1):
         ohif.until_right(
@@ -208,24 +210,23 @@ def shown(ohif: Ohif, regions: Mapping[tuple[str, ...], Region]) -> tuple[str, .
     return next((values for values in regions if all(any(f" {one} " in text for text in texts) for one in values)), ())
 
 
-def test_the_text_report_can_be_read_with_every_value_and_remark(opened: Opened) -> None:
+def test_the_text_report_can_be_read_with_every_value_and_remark(opened: Opened, ohif: Ohif) -> None:
     [report] = opened.objects.of("report=tid1500-text")
     wanted = [
         str(item.MeasuredValueSequence[0].NumericValue) for item in content_items(report) if item.ValueType == "NUM"
     ]
     wanted += [str(item.TextValue) for item in content_items(report) if item.ValueType == "TEXT"]
     assert len(wanted) > 4
-    ohif = opened.afresh()
     ohif.show(report)
     ohif.until_right(lambda: [f"{one!r} is not there" for one in wanted if one not in ohif.text()], "the text report")
     ohif.page("report-text")
 
 
 @pytest.mark.parametrize("form", CAPTURES)
-def test_captures_open_as_a_stack_with_their_colours_and_marks(opened: Opened, form: str) -> None:
+def test_captures_open_as_a_stack_with_their_colours_and_marks(opened: Opened, ohif: Ohif, form: str) -> None:
     captures = {int(one.InstanceNumber): one for one in opened.objects.of(form)}
     assert len(captures) == len(opened.objects.of(form)) > 1
-    name, ohif, places = form.split("=")[0], opened.afresh(), spread(SLICES, len(captures))
+    name, places = form.split("=")[0], spread(SLICES, len(captures))
     ohif.show(captures[1])
     ohif.wait_for_stack(len(captures), str(captures[1].SeriesDescription))
     told = []
@@ -259,17 +260,4 @@ def test_orthancs_own_preview_shows_captures_as_they_are(opened: Opened, form: s
                 assert image.mode == "RGB"
                 assert np.array_equal(np.asarray(image), wanted.pixel_array), f"{way} of {form} {place}"
                 if way == "preview":
-                    image.save(opened.ohif.shots / f"orthanc-{form.split('=')[0]}-{place:03d}.png")
-
-
-def test_ohif_lists_every_series_and_complains_about_none(opened: Opened) -> None:
-    ohif = opened.afresh()
-    of_results = [datasets[0] for datasets in opened.objects.datasets.values()]
-
-    def lacking() -> list[str]:
-        listed = ohif.series()
-        return [f"{one.SeriesDescription} is not listed" for one in of_results
-                if not any(f"{one.SeriesDescription} S:{one.SeriesNumber}" in text for text in listed)]  # fmt: skip
-
-    ohif.until_right(lacking, "the list of series")
-    assert ohif.browser.ask("complaints") == []
+                    image.save(opened.viewers.ohif.shots / f"orthanc-{form.split('=')[0]}-{place:03d}.png")

@@ -45,8 +45,9 @@ def real_chest(folder: Path) -> Sequence[Path]:
     return sorted(real_data("o01-ct-chest-lidc0314").glob("*.dcm"))
 
 
-SOURCES = (Source("ct-lung on o01", "ct-lung", real_chest), Source("ct-lung on a phantom", "ct-lung", chest_phantom))
-PROFILE_NAMES = ("ohif", "images-only")
+O01 = Source("ct-lung on o01", "ct-lung", real_chest)
+PHANTOM = Source("ct-lung on a phantom", "ct-lung", chest_phantom)
+CASES = ((O01, "ohif"), (O01, "images-only"), (PHANTOM, "ohif"))  # what is run, and for which profile it is looked at
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def run(source: Source, folder: Path) -> Subject:
         path.write_bytes(released.content)
         return path
 
-    forms = forms_for(PROFILES[name] for name in PROFILE_NAMES)
+    forms = forms_for(PROFILES[profile] for one, profile in CASES if one == source)
     done = execute(pipeline, study, pipeline.select(study), maker_of(pipeline, "0.1.0", MADE), write, forms=forms)
     return Subject(source.name, study, done.made)
 
