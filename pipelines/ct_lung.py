@@ -161,13 +161,13 @@ class CtLung:
         card = self._model.card
         method = str(card.calibration.get("method", "none"))
         error = card.metrics.get("expected_calibration_error")
-        calibration = "probabilities are not calibrated" if method == "none" else f"calibrated by {method}"
-        calibration += "" if error is None else f"; expected calibration error {error:.3f} on phantoms"
+        calibration = "Probabilities are not calibrated" if method == "none" else f"Calibrated by {method}"
+        calibration += "." if error is None else f"; expected calibration error {error:.3f} on phantoms."
         share, mean = features["unsure_share"], features["mean_probability"]
         if not isinstance(share, float) or not isinstance(mean, float):
-            return Certainty(calibration, "no voxel was taken for lung")
-        unsure = f"{share:.1%} of the voxels in question were unsure (probability 0.2 to 0.8)"
-        return Certainty(calibration, f"mean probability of the voxels of both lungs {mean:.2f}; {unsure}")
+            return Certainty(calibration, "No voxel was taken for lung.")
+        unsure = f"{share:.1%} of the voxels in question were unsure (0.2 to 0.8)."
+        return Certainty(calibration, f"Mean probability of the voxels of both lungs {mean:.2f}; {unsure}")
 
     @staticmethod
     def _finding(side: Side, volume: Volume, masks: np.ndarray, lung: _Lung, number: int | None) -> Finding:

@@ -94,7 +94,7 @@ def _common(shape: tuple[int, ...], steps: Sequence[np.ndarray], seed: str, numb
     one.StudyDescription = "CT chest, synthetic phantom"
     one.SeriesDescription = "Axial, synthetic phantom"
     one.PatientName = "Phantom^Chest"
-    one.PatientID = f"PHANTOM-{seed}".replace(" ", "-")[:64]  # Orthanc 1.10 finds no identifier with a blank over QIDO-RS
+    one.PatientID = f"PHANTOM-{seed}".replace(" ", "-")[:64]
     one.PatientBirthDate = ""
     one.PatientSex = "O"
     one.BodyPartExamined = "CHEST"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipelines.volume import Volume
 
 # Body Part Examined values (PS3.16 annex L) that have no side; for every other one General Series asks for Laterality.
-UNPAIRED = frozenset((
+_UNPAIRED = frozenset((
     "ABDOMEN", "ABDOMENPELVIS", "BRAIN", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "CSPINE", "HEAD", "HEADNECK",
     "HEART", "LIVER", "LSPINE", "NECK", "NECKCHEST", "PELVIS", "SKULL", "SPINE", "TSPINE", "WHOLEBODY",
 ))  # fmt: skip
@@ -193,7 +193,7 @@ def take_side(made: Dataset, source: Dataset) -> None:
 
     Laterality is of Type 2C (PS3.3 C.7.3.1), and empty where the source does not say it.
     """
-    if str(made.get("BodyPartExamined", "")) not in UNPAIRED:
+    if str(made.get("BodyPartExamined", "")) not in _UNPAIRED:
         said = [str(source.get(keyword) or "") for keyword in ("Laterality", "ImageLaterality")]
         made.Laterality = next((side for side in said if side in ("L", "R")), None)
 

@@ -55,8 +55,6 @@ CALIBRATION = Code("122505", "DCM", "Calibration")
 UNCERTAINTY = Code("uncertainty", "99OVERREAD", "Uncertainty")
 PREDICTIVE_ENTROPY = Code("predictive-entropy", "99OVERREAD", "Predictive entropy")
 UNLIKE_TRAINING = Code("unlike-training", "99OVERREAD", "Input unlike the training data")
-YES = Code("373066001", "SCT", "Yes")  # CID 230
-NO = Code("373067005", "SCT", "No")
 PRIORITY = Code("260870009", "SCT", "Priority")
 STAT = Code("49499008", "SCT", "Stat")
 

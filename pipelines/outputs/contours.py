@@ -36,7 +36,7 @@ class Contours:
     segmentation: Segmentation
     report: Report | None = None
     window: tuple[float, float] | None = None
-    name: str = "contours"
+    name: str = "burn-contours"
 
     def to_dicom(self, study: Study, maker: Maker) -> Sequence[Dataset]:
         """One single-frame object for each slice with a segment, in the volume's order; none when there is no segment.

@@ -128,7 +128,7 @@ class Document:
         pages.y = lowest - 4
 
     def _findings(self, pages: Pages) -> None:
-        widths = [150.0, 100.0, 150.0, WIDTH - 2 * MARGIN - 400.0]
+        widths = [125.0, 85.0, 210.0, WIDTH - 2 * MARGIN - 420.0]
         pages.title("Findings")
         if not self.report.findings:
             pages.paragraph("The model looks for no single finding.")

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from pydicom import config
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.valuerep import format_number_as_ds
+from pydicom.valuerep import format_number_as_ds, validate_value
 
 from pipelines.base import InvalidOutput
 from pipelines.radiograph import Radiograph
@@ -109,7 +111,8 @@ def take_identity(result: Dataset, source: Dataset) -> None:
     """Give `result` the patient and the study of `source`, attribute by attribute as they stand there.
 
     What the source lacks of Type 2 is present and empty; an attribute of it that cannot be decoded is left out
-    (or empty, if of Type 2) rather than guessed.
+    (or empty, if of Type 2) rather than guessed. An optional one with a value that its VR forbids, such as an age
+    without its unit, is left out too: it would make the result invalid.
     """
     for keyword in IDENTITY:
         tag = tag_for_keyword(keyword)
@@ -121,10 +124,24 @@ def take_identity(result: Dataset, source: Dataset) -> None:
                 element = copy.deepcopy(source[tag])
             except (ValueError, TypeError, KeyError, NotImplementedError, AttributeError, OverflowError):
                 element = None  # bytes that its VR does not allow: optional for us, and never worth a lost result
+        if element is not None and keyword not in TYPE_2 and not _allowed(element):
+            element = None
         if element is not None and (keyword != "SpecificCharacterSet" or element.value):  # of Type 1C: never empty
             result.add(element)
         elif keyword in TYPE_2:
             setattr(result, keyword, None)
+
+
+def _allowed(element: DataElement) -> bool:
+    """Whether every value is one that the element's VR allows (PS3.5 6.2)."""
+    values = element.value if element.VM > 1 else [element.value]
+    try:
+        for value in values if element.VR != "SQ" else ():
+            written = str(getattr(value, "original_string", value)) if element.VR in ("DS", "IS") else value
+            validate_value(element.VR, written, config.RAISE)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def take_region(result: Dataset, source: Dataset) -> None:

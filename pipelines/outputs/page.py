@@ -100,7 +100,7 @@ def wrapped(text: str, size: float, width: float, ideographs: str = JAPANESE) ->
 
 class Pages:
     """A document that grows downwards; `heading` is drawn at the top of every page, the lines of `footing` (at
-    most two) and the page's number below."""
+    most two, cut to the width) and the page's number below."""
 
     def __init__(
         self, title: str, author: str, created: datetime, heading: str, footing: Sequence[str], ideographs: str
@@ -124,7 +124,8 @@ class Pages:
         self._canvas.rect(0, HEIGHT - 26, WIDTH, 26, stroke=0, fill=1)
         self.put(MARGIN, HEIGHT - 18, self._heading, 11, (255, 255, 255), bold=True)
         for step, text in enumerate((*self._footing, f"Page {self._number}")):
-            self.put(MARGIN, 34 - 10 * step, text, 7, FAINT)
+            fitting = wrapped(text, 7, WIDTH - 2 * MARGIN, self._ideographs)[0]
+            self.put(MARGIN, 34 - 10 * step, fitting, 7, FAINT)
         self.y = HEIGHT - 26 - 24
 
     def _fill(self, colour: Colour) -> None:

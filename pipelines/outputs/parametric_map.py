@@ -84,6 +84,7 @@ class ParametricMap:
         made.ReferencedSeriesSequence = origin.referenced_series(series, [plane.instance for plane in planes])
         origin.take_identity(made, source)
         origin.take_region(made, source)
+        capture.take_side(made, source)
         equipment.mark(made, study, maker, source, self.name, "parametric map")
         made.FloatPixelData = _percent(self.heatmap.probability[label], frames)
         return made

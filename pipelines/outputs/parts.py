@@ -60,10 +60,16 @@ class Certainty:
     unlike_training: bool | None = None
 
     def evaluations(self) -> tuple[Evaluation, ...]:
-        """What a report says of it."""
-        known: dict[bool | None, Code | str] = {True: codes.YES, False: codes.NO, None: "not assessed"}
+        """What a report says of it, in whole sentences: some viewers show values without their names."""
         return (Evaluation(codes.CALIBRATION, self.calibration), Evaluation(codes.UNCERTAINTY, self.uncertainty),
-                Evaluation(codes.UNLIKE_TRAINING, known[self.unlike_training]))  # fmt: skip
+                Evaluation(codes.UNLIKE_TRAINING, _UNLIKE[self.unlike_training]))  # fmt: skip
+
+
+_UNLIKE: dict[bool | None, str] = {
+    True: "The input is unlike the training data: do not rely on this result.",
+    False: "The input is not unlike the training data.",
+    None: "Whether the input is unlike the training data was not assessed.",
+}
 
 
 @dataclass(frozen=True, eq=False)

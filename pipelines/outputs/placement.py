@@ -101,6 +101,9 @@ def _pages(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
     sources = list(dataset.SourceImageSequence)
     if len(sources) != dataset.NumberOfFrames:
         return f"SourceImageSequence names {len(sources)} images for {dataset.NumberOfFrames} frames"
+    pages = range(1, len(sources) + 1)
+    if len(sources) > 1 and ("FrameIncrementPointer" not in dataset or dataset.get("PageNumberVector") != list(pages)):
+        return f"PageNumberVector does not count the {len(sources)} frames"
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if not groups:
         if any(_is_slice(held[source.ReferencedSOPInstanceUID]) for source in sources):

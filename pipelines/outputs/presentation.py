@@ -13,8 +13,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from pipelines.base import Objects
 from pipelines.frames import numbers
-from pipelines.outputs import colours, equipment, origin, wording
-from pipelines.outputs.capture import UNPAIRED
+from pipelines.outputs import capture, colours, equipment, origin, wording
 from pipelines.outputs.identity import Maker
 from pipelines.outputs.parts import Finding, KeyRegion
 from pipelines.outputs.report import Report
@@ -79,9 +78,7 @@ class Presentation:
         made.PresentationLUTShape = "INVERSE" if inverse else "IDENTITY"
         if source.get("BodyPartExamined"):
             made.BodyPartExamined = source.BodyPartExamined
-        if str(source.get("BodyPartExamined") or "") not in UNPAIRED:
-            sides = [source.get(keyword) for keyword in ("Laterality", "ImageLaterality")]
-            made.Laterality = next((one for one in sides if one in ("L", "R")), None)  # Type 2C: empty if not known
+        capture.take_side(made, source)
         origin.take_identity(made, source)
         equipment.mark(made, study, maker, source, self.name, "findings drawn")
         made.PresentationCreationDate, made.PresentationCreationTime = made.ContentDate, made.ContentTime

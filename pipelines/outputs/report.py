@@ -37,13 +37,14 @@ class Style:
     storage: type = sr.Comprehensive3DSR
     by_segment: bool = False
     editable: bool = False
+    what: str = "report"  # for Series Description
 
 
 STYLES = {
     "tid1500": Style(),
-    "tid1500-text": Style(codes.ONCOLOGY_MEASUREMENT_REPORT, by_segment=True),
-    "ohif-editable": Style(editable=True),
-    "comprehensive-2d": Style(storage=sr.ComprehensiveSR),
+    "tid1500-text": Style(codes.ONCOLOGY_MEASUREMENT_REPORT, by_segment=True, what="report as text"),
+    "ohif-editable": Style(editable=True, what="report, editable"),
+    "comprehensive-2d": Style(storage=sr.ComprehensiveSR, what="report, 2D"),
 }
 _EDITED_WITH = "Cornerstone3DTools@^0.1.0:PlanarFreehandROI"  # the tracking identifier by which OHIF knows its own tool
 
@@ -93,7 +94,7 @@ class Report:
         if requests := content.requests_of(source, study):
             made.ReferencedRequestSequence = requests
         origin.take_identity(made, source)
-        equipment.mark(made, study, maker, source, self.name, "report")
+        equipment.mark(made, study, maker, source, self.name, self.style.what)
         made.ContentTemplateSequence[0].MappingResource = "DCMR"
         return made
 

@@ -124,8 +124,10 @@ SYNTHETIC = {
     "breast": {"BodyPartExamined": "BREAST", "ImageLaterality": "R", "Modality": "MG"},
     "without anything": {"ImagerPixelSpacing": None, "PatientOrientation": None, "BodyPartExamined": None},
 }  # fmt: skip
-# two more real radiographs have a PatientAge without its unit, which is the patient's and stays as it is
-REAL_RADIOGRAPHS = ("dog-thorax-dx", "nih-00027426_000-nofinding-dx", "wg04-thorax-RG1_J2KI")
+REAL_RADIOGRAPHS = (
+    "dog-thorax-dx", "nih-00027426_000-nofinding-dx", "nih-cxr-nofinding", "rsna-cxr-pa",
+    "rsna-cxr-pa-fake-monochrome1", "wg04-thorax-RG1_J2KI",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", [*SYNTHETIC, *REAL_RADIOGRAPHS])

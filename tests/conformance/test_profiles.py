@@ -63,7 +63,7 @@ MADE: dict[str, Callable[[Path], tuple[Study, list[Output]]]] = {
 }
 REAL = (
     "o02-ct-abdomen-crlm1004", "o07-mr-brain-tumour-pyradiomics", "o13-foreign-results/dcmqi-liver",
-    "o11-odd-geometry/dicom2nifti-generic_anatomical_002_non_isotropic",
+    "o11-odd-geometry/dicom2nifti-generic_anatomical_002_non_isotropic", "o08-cr-dx/rsna-cxr-pa.dcm",
 )  # fmt: skip
 
 
@@ -84,7 +84,9 @@ def one(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if request.param in MADE:
         study, outputs = MADE[request.param](folder / "source")
     else:
-        study, outputs = volume_outputs(Study.from_folder(request.getfixturevalue("real_data") / request.param))
+        path = request.getfixturevalue("real_data") / request.param
+        study = Study.from_folder(path) if path.is_dir() else Study.from_files([path])
+        study, outputs = volume_outputs(study) if path.is_dir() else radiograph_outputs(study)
     made, _ = make(outputs, study, MAKER, forms=EVERY)
     files: dict[Form | None, list[Path]] = {}
     for output in made:

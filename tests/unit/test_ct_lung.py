@@ -38,7 +38,7 @@ def chest(left: bool = True, right: bool = True, margin: int = 3) -> np.ndarray:
 class Knows:
     """A model for `chest`: what is dark is lung, left of the middle is the right lung."""
 
-    card = SimpleNamespace(name="ct-lung", version="0.1", digest="ab" * 32)
+    card = SimpleNamespace(name="ct-lung", version="0.1", digest="ab" * 32, calibration={"method": "none"}, metrics={}, limitations=("None.",))
 
     def predict(self, volume: np.ndarray, spacing: tuple[float, float, float]) -> Mapping[str, np.ndarray]:
         assert volume.flags.c_contiguous

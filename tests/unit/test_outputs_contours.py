@@ -55,7 +55,7 @@ def test_only_slices_with_a_segment_are_drawn_each_on_its_source(one: Case, made
     with_segment = np.flatnonzero(one.masks.any(axis=(1, 2)))
     assert [reading.source_of(dataset) for dataset in made] == [places(one.volume)[index] for index in with_segment]
     assert [dataset.InstanceNumber for dataset in made] == list(range(1, len(with_segment) + 1))
-    assert {dataset.SeriesNumber for dataset in made} == {9005}
+    assert {dataset.SeriesNumber for dataset in made} == {9004}
 
 
 @pytest.mark.parametrize("steps", [*ORIENTATIONS, "enhanced"])
@@ -267,4 +267,4 @@ def test_the_gate_refuses_a_picture(one: Case, what: str) -> None:
     break_it, said = BROKEN[what]
     break_it(dataset)
     with pytest.raises(InvalidOutput, match=said):
-        Gate(one.study, MAKER).release("contours", 1, dataset)
+        Gate(one.study, MAKER).release("burn-contours", 1, dataset)

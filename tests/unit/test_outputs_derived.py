@@ -71,7 +71,7 @@ def test_it_is_of_the_sources_class_and_says_that_it_is_derived_and_how(study: S
     assert dataset.SOPClassUID == source.SOPClassUID and dataset.Modality == "CT"
     assert dataset.ImageType == ["DERIVED", "SECONDARY", "AXIAL"]
     assert dataset.DerivationDescription == "noise reduced. AI result, not for primary diagnosis"
-    assert dataset.SeriesDescription == "AI ct-lung 2.1.0 noise reduced" and dataset.SeriesNumber == 9007
+    assert dataset.SeriesDescription == "AI ct-lung 2.1.0 noise reduced" and dataset.SeriesNumber == 9009
     (reference,) = dataset.SourceImageSequence
     assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
     for keyword in ("KVP", "ConvolutionKernel", "ScanOptions", "ContrastBolusAgent", "SliceThickness", "PatientPosition",

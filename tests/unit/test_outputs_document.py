@@ -217,3 +217,13 @@ def test_a_later_revision_says_so(one: Case, shown: Shown) -> None:
     Document(one.report).pdf(later, MAKER)
     assert "revision 3 of the study" in shown.text.replace("\n", " ")
     assert min(x for x, _, _ in shown) >= MARGIN
+
+
+def test_values_as_long_as_dicom_allows_stay_on_the_page(tmp_path: Path, shown: Shown) -> None:
+    long = {"PatientName": f"{'Wolfeschlegelsteinhausen' * 2}^{'Ann ' * 4}^", "PatientID": "W" * 64, "StudyDescription": "M" * 64,
+            "SeriesDescription": "Description " * 5, "AccessionNumber": "W" * 16}  # fmt: skip
+    found = case(written(tmp_path, shape=(8, 16, 16), **long))
+    Document(found.report).pdf(found.study, MAKER)  # `shown` refuses what runs off the page
+    told = "".join(shown.text.split())
+    for value in long.values():
+        assert "".join(value.replace("^", " ").split()) in told

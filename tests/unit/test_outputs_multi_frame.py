@@ -50,7 +50,7 @@ def test_it_counts_pages_and_belongs_to_no_time(made: Dataset) -> None:
     assert made.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7.4"
     assert made.FrameIncrementPointer == 0x00182001
     assert made.PageNumberVector == list(range(1, made.NumberOfFrames + 1))
-    assert made.BurnedInAnnotation == "YES" and made.SeriesNumber == 9004
+    assert made.BurnedInAnnotation == "YES" and made.SeriesNumber == 9014
     assert "ImagePositionPatient" not in made and made.PatientOrientation == ["L", "P"]
 
 
@@ -76,6 +76,7 @@ def test_beyond_a_size_a_further_object_is_begun(one: Case, made: Dataset) -> No
     assert parts[1].PageNumberVector == list(range(1, 8))
     rest = MultiFrameHeatmap(one.heatmap, most_bytes=1)
     assert len(rest.to_dicom(one.study, MAKER)) == made.NumberOfFrames
+    assert "PageNumberVector" not in rest.to_dicom(one.study, MAKER)[0]  # a lone frame has no order
 
 
 def test_pixels_are_in_memory_once(tmp_path: Path) -> None:
@@ -132,7 +133,9 @@ BROKEN = {
     "without planes": (lambda one: one.pop("PerFrameFunctionalGroupsSequence"), "FunctionalGroupsSequence is missing"),
     "with a source missing": (lambda one: one.SourceImageSequence.pop(), "SourceImageSequence names"),
     "with a plane missing": (lambda one: one.PerFrameFunctionalGroupsSequence.pop(), "places"),
-    "with its pages unnumbered": (lambda one: one.pop("PageNumberVector"), "PageNumberVector"),
+    "with its pages unnumbered": (lambda one: one.pop("PageNumberVector"), "PageNumberVector does not count"),
+    "with its pages misnumbered": (lambda one: setattr(one, "PageNumberVector", [2, 1]), "PageNumberVector does not count"),
+    "without the order's name": (lambda one: one.pop("FrameIncrementPointer"), "does not count"),
     "with a frame missing": (lambda one: setattr(one, "PixelData", one.PixelData[:-1000]), "PixelData has"),
 }  # fmt: skip
 

@@ -59,7 +59,7 @@ def test_each_class_has_its_values_in_percent_from_its_first_to_its_last_slice(o
         assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == "%"
         assert mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeMeaning == "Probability"
         assert dataset.SharedFunctionalGroupsSequence[0].FrameVOILUTSequence[0].WindowWidth == 100
-    assert [dataset.InstanceNumber for dataset in made] == [1, 2] and made[0].SeriesNumber == 9006
+    assert [dataset.InstanceNumber for dataset in made] == [1, 2] and made[0].SeriesNumber == 9005
 
 
 @pytest.mark.parametrize("steps", [*ORIENTATIONS, "enhanced"])

@@ -160,7 +160,7 @@ def test_a_report_on_a_later_revision_names_the_one_that_it_replaces(tmp_path: P
     (series,) = named.ReferencedSeriesSequence
     assert named.StudyInstanceUID == study.StudyInstanceUID and series.SeriesInstanceUID == "2.25.78"
     assert [one.ReferencedSOPInstanceUID for one in series.ReferencedSOPSequence] == ["2.25.77"]
-    assert made.SeriesNumber == 9012
+    assert made.SeriesNumber == 9022
 
 
 def test_a_rerun_gives_the_same_bytes(one: Case, made: Dataset) -> None:
