@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -42,13 +42,16 @@ class Viewers:
 
     pacs: peers.Orthanc
     ohif: Ohif
+    held: dict[str, dict[Path, str]] = field(default_factory=dict)  # Study Instance UID -> file -> Orthanc's identifier
 
-    def fill(self, files: Iterable[Path]) -> None:
-        """Put `files`, and nothing else, into Orthanc."""
-        for study in self.pacs.ask("GET", "/studies"):
-            self.pacs.ask("DELETE", f"/studies/{study}")
-        for path in files:
-            self.pacs.ask("POST", "/instances", path.read_bytes())
+    def fill(self, study_uid: str, files: Iterable[Path]) -> None:
+        """Let Orthanc hold `files`, and nothing else, of a study; what it holds already is not sent again."""
+        held, wanted = self.held.setdefault(study_uid, {}), list(files)
+        for path in set(held) - set(wanted):
+            self.pacs.ask("DELETE", f"/instances/{held.pop(path)}")
+        for path in wanted:
+            if path not in held:
+                held[path] = self.pacs.ask("POST", "/instances", path.read_bytes())["ID"]
 
 
 @pytest.fixture(scope="module")
@@ -99,15 +102,15 @@ def in_forms(*forms: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("opened", "form"), chosen, indirect=["opened"])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def opened(request: pytest.FixtureRequest, viewers: Viewers, subject_of: Callable[[Source], Subject]) -> Opened:
     source, profile = request.param
     subject = subject_of(source)
     objects = subject.objects_for(profile)
     assert set(objects.datasets) <= FORMS, "no test here looks at some forms of this profile"
-    viewers.fill([*(one.path for one in subject.study.instances), *objects.files])
+    viewers.fill(subject.study_uid, [*(one.path for one in subject.study.instances), *objects.files])
     viewers.ohif.shots = SHOTS / subject.source.name.replace(" ", "-") / profile
-    viewers.ohif.shots.mkdir(parents=True)
+    viewers.ohif.shots.mkdir(parents=True, exist_ok=True)
     return Opened(viewers, subject, objects)
 
 
@@ -273,12 +276,11 @@ def test_captures_open_as_a_stack_with_their_colours_and_marks(opened: Opened, o
 def test_orthancs_own_preview_shows_captures_as_they_are(opened: Opened, form: str) -> None:
     pacs, captures = opened.viewers.pacs, opened.objects.of(form)
     pictures = subjects.pictures(captures)
-    uids = {int(one.InstanceNumber): str(one.SOPInstanceUID) for one in captures}
-    several = len(captures) < len(pictures)
+    files = {int(one.InstanceNumber): Path(one.filename) for one in captures}
+    held, several = opened.viewers.held[opened.subject.study_uid], len(captures) < len(pictures)
     for place in spread(3, len(pictures)):
         number, frame = list(pictures)[place - 1]
-        found = pacs.ask("POST", "/tools/lookup", uids[number])
-        [instance] = [one["ID"] for one in found if one["Type"] == "Instance"]
+        instance = held[files[number]]
         for way in ("preview", "rendered"):
             path = f"/instances/{instance}/frames/{frame - 1}/{way}" if several else f"/instances/{instance}/{way}"
             with Image.open(io.BytesIO(pacs.ask("GET", path))) as image:
