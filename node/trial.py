@@ -11,8 +11,8 @@ from pydicom.uid import UID
 
 from models.shelf import Shelf, bundled
 from node import __version__
-from node.config import nearest
 from node.errors import ConfigError, Unsuitable
+from node.sections import nearest
 from pipelines import registry
 from pipelines.base import execute, maker_of
 from pipelines.outputs.profiles import PROFILES
