@@ -21,10 +21,13 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
 
 
 def kebab(name: str) -> str:
+    """A field's name as the file writes it."""
     return name.replace("_", "-")
 
 
 class Section(BaseModel):
+    """What all sections share: frozen, kebab-case keys, no unknown ones."""
+
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
