@@ -24,16 +24,16 @@ from tests.conftest import ROOT, missing
 from tests.viewers import compare, subjects
 from tests.viewers.browser import chromium
 from tests.viewers.compare import Drawn, Fit
-from tests.viewers.ohif import Ohif
+from tests.viewers.ohif import NARROW, WIDE, Ohif
 from tests.viewers.packages import OHIF, unpacked
-from tests.viewers.subjects import Objects, Region, Source, Subject
+from tests.viewers.subjects import Objects, Picture, Region, Source, Subject
 from tests.viewers.web import serving
 
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 SHOTS = ROOT / "test-out" / "viewers"
 SLICES = 8  # looked at in each series
-CAPTURES = ("heatmap=series", "burn-contours")
-LOOKED_AT = {"segmentation=binary", "report=tid1500", "report=tid1500-text", *CAPTURES}
+CAPTURES = ("heatmap=series", "heatmap=multi-frame", "burn-contours")
+FORMS = {"segmentation=binary", "report=tid1500", "report=tid1500-text", *CAPTURES}
 
 
 @dataclass(frozen=True)
@@ -88,22 +88,34 @@ def subject_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Source], S
     return cache(lambda source: subjects.run(source, tmp_path_factory.mktemp("subject")))
 
 
-@pytest.fixture(scope="module", params=subjects.CASES, ids=lambda case: f"{case[0].name}, {case[1]}")
+def in_forms(*forms: str) -> pytest.MarkDecorator:
+    """Run a test on every case whose profile has one of these forms."""
+    chosen = [
+        pytest.param((source, profile), form, id=f"{source.name}, {profile}, {form}")
+        for source, profile in subjects.CASES
+        for form in forms
+        if form in map(str, subjects.LOOKED_AT[profile].forms)
+    ]
+    return pytest.mark.parametrize(("opened", "form"), chosen, indirect=["opened"])
+
+
+@pytest.fixture(scope="module")
 def opened(request: pytest.FixtureRequest, viewers: Viewers, subject_of: Callable[[Source], Subject]) -> Opened:
     source, profile = request.param
     subject = subject_of(source)
     objects = subject.objects_for(profile)
-    assert set(objects.datasets) <= LOOKED_AT, "no test here looks at some forms of this profile"
+    assert set(objects.datasets) <= FORMS, "no test here looks at some forms of this profile"
     viewers.fill([*(one.path for one in subject.study.instances), *objects.files])
-    viewers.ohif.shots = SHOTS / subject.name.replace(" ", "-") / profile
+    viewers.ohif.shots = SHOTS / subject.source.name.replace(" ", "-") / profile
     viewers.ohif.shots.mkdir(parents=True)
     return Opened(viewers, subject, objects)
 
 
 @pytest.fixture
-def ohif(opened: Opened) -> Iterator[Ohif]:
-    """OHIF with the study just opened; after the test it must have found nothing to complain about."""
-    opened.viewers.ohif.open(opened.subject.study_uid)
+def ohif(opened: Opened, form: str) -> Iterator[Ohif]:
+    """OHIF with a study just opened that has results in a form; after the test it must have nothing to complain about."""
+    opened.objects.of(form)
+    opened.viewers.ohif.open(opened.subject.study_uid, WIDE if form == "report=tid1500" else NARROW)
     yield opened.viewers.ohif
     assert opened.viewers.ohif.browser.ask("complaints") == []
 
@@ -115,8 +127,8 @@ def spread(count: int, of: int) -> list[int]:
 
 def fit(header: Dataset, screen: np.ndarray) -> Fit:
     """How an image with this header lies on the screen."""
-    down, right = (float(value) for value in header.PixelSpacing)
-    return Fit.of((int(header.Rows), int(header.Columns)), (down, right), (screen.shape[0], screen.shape[1]))
+    matrix = int(header.Rows), int(header.Columns)
+    return Fit.of(matrix, subjects.spacing_of(header), (screen.shape[0], screen.shape[1]))
 
 
 def drawn(masks: reading.Masks, sop_uid: str, empty: np.ndarray) -> list[Drawn]:
@@ -124,8 +136,9 @@ def drawn(masks: reading.Masks, sop_uid: str, empty: np.ndarray) -> list[Drawn]:
     return [Drawn(one.label, one.rgb, masks.frames.get((one.number, (sop_uid, 1)), empty)) for one in masks.segments]
 
 
-def test_each_segment_lies_on_its_slice_in_its_colour_and_right_is_right(opened: Opened, ohif: Ohif) -> None:
-    [segmentation] = opened.objects.of("segmentation=binary")
+@in_forms("segmentation=binary")
+def test_each_segment_lies_on_its_slice_in_its_colour_and_right_is_right(opened: Opened, ohif: Ohif, form: str) -> None:
+    [segmentation] = opened.objects.of(form)
     masks = reading.masks(segmentation)
     side = subjects.laterality(segmentation)
     count = len(opened.subject.headers)
@@ -144,8 +157,8 @@ def test_each_segment_lies_on_its_slice_in_its_colour_and_right_is_right(opened:
             ),
         )
         # Seen from the feet: the patient's right is at the screen's left, and the letters say so.
-        assert subjects.marks_of(header) == {"left": "R", "top": "A"}
-        wrong += ohif.wrong_marks({"left": "R", "top": "A"})
+        assert subjects.letters_of(header) == subjects.SUPINE
+        wrong += ohif.wrong_marks(subjects.SUPINE)
         where = compare.sides(screen, fit(header, screen), {one.label: one.rgb for one in wanted})
         wrong += [f"{label} at the screen's {found}" for label, found in where.items()
                   if {"Left": "right", "Right": "left"}[side[label]] != found]  # fmt: skip
@@ -178,8 +191,9 @@ def believed(screen: np.ndarray, placed: Fit, wanted: list[Drawn], neighbour: li
     return {name for name, wrong in wrongs.items() if not compare.segment_differences(screen, placed, wrong)}
 
 
-def test_the_report_shows_its_values_and_its_outlines_on_the_key_slices(opened: Opened, ohif: Ohif) -> None:
-    [report] = opened.objects.of("report=tid1500")
+@in_forms("report=tid1500")
+def test_the_report_shows_its_values_and_its_outlines_on_the_key_slices(opened: Opened, ohif: Ohif, form: str) -> None:
+    [report] = opened.objects.of(form)
     left = {region.values: region for region in subjects.regions(report)}
     assert left and all(left)
     ohif.show(report)
@@ -198,6 +212,7 @@ def test_the_report_shows_its_values_and_its_outlines_on_the_key_slices(opened: 
             return compare.outline_differences(ohif.annotations()[1], placed, region.outline)
 
         ohif.until_right(differences, "the report's outline")
+        assert ohif.cut_off() == []
         ohif.page(f"report-{number}")
         if left:
             ohif.next_measurement()
@@ -210,8 +225,9 @@ def shown(ohif: Ohif, regions: Mapping[tuple[str, ...], Region]) -> tuple[str, .
     return next((values for values in regions if all(any(f" {one} " in text for text in texts) for one in values)), ())
 
 
-def test_the_text_report_can_be_read_with_every_value_and_remark(opened: Opened, ohif: Ohif) -> None:
-    [report] = opened.objects.of("report=tid1500-text")
+@in_forms("report=tid1500-text")
+def test_the_text_report_can_be_read_with_every_value_and_remark(opened: Opened, ohif: Ohif, form: str) -> None:
+    [report] = opened.objects.of(form)
     wanted = [
         str(item.MeasuredValueSequence[0].NumericValue) for item in content_items(report) if item.ValueType == "NUM"
     ]
@@ -222,42 +238,51 @@ def test_the_text_report_can_be_read_with_every_value_and_remark(opened: Opened,
     ohif.page("report-text")
 
 
-@pytest.mark.parametrize("form", CAPTURES)
+@in_forms(*CAPTURES)
 def test_captures_open_as_a_stack_with_their_colours_and_marks(opened: Opened, ohif: Ohif, form: str) -> None:
-    captures = {int(one.InstanceNumber): one for one in opened.objects.of(form)}
-    assert len(captures) == len(opened.objects.of(form)) > 1
-    name, places = form.split("=")[0], spread(SLICES, len(captures))
-    ohif.show(captures[1])
-    ohif.wait_for_stack(len(captures), str(captures[1].SeriesDescription))
-    told = []
+    captures = opened.objects.of(form)
+    pictures, letters = subjects.pictures(captures), opened.subject.source.letters
+    name, places = form.replace("=", "-"), spread(SLICES, len(pictures))
+    ohif.show(captures[0])
+    ohif.wait_for_stack(len(pictures), str(captures[0].SeriesDescription))
+    told, coloured = [], []
     for place in places:
-        wanted = captures[ohif.go_to(place).instance]
-        pixels = wanted.pixel_array
-        screen, wrong = ohif.image(
-            f"{name}-{place:03d}",
-            lambda screen, wanted=wanted, pixels=pixels: compare.image_differences(screen, fit(wanted, screen), pixels),
-        )
-        assert subjects.marks_of(wanted) == {"left": "R", "top": "A"}
-        wrong += ohif.wrong_marks({"left": "R", "top": "A"})
-        told += [f"slice {place}: {one}" for one in wrong]
-        assert np.count_nonzero(compare.coloured(screen)) > 100
+        at = ohif.go_to(place)
+        wanted = pictures[at.instance, at.place if len(captures) < len(pictures) else 1]
+
+        def differences(screen: np.ndarray, wanted: Picture = wanted, pixels: np.ndarray | None = None) -> list[str]:
+            placed = Fit.of(wanted.pixels.shape[:2], wanted.spacing, (screen.shape[0], screen.shape[1]))
+            return compare.image_differences(screen, placed, wanted.pixels if pixels is None else pixels)
+
+        screen, wrong = ohif.image(f"{name}-{place:03d}", differences)
+        assert wanted.letters == letters
+        wrong += ohif.wrong_marks(letters)
+        told += [f"image {place}: {one}" for one in wrong]
+        coloured.append(np.count_nonzero(compare.coloured(screen)))
         if place == places[len(places) // 2]:
             ohif.page(f"{name}-{place:03d}")
+            pixels = wanted.pixels
             for other in (pixels[:, ::-1], pixels[::-1], pixels[..., ::-1], np.roll(pixels, 1, axis=1)):
-                assert compare.image_differences(screen, fit(wanted, screen), other), "a wrong image would pass"
+                assert differences(screen, pixels=other), "a wrong image would pass"
     assert told == []
+    # Colours of the result, not those of the captions alone, which are the same on all images.
+    assert len(places) == 1 or max(coloured) > min(coloured) + 1000
 
 
-@pytest.mark.parametrize("form", CAPTURES)
+@in_forms(*CAPTURES)
 def test_orthancs_own_preview_shows_captures_as_they_are(opened: Opened, form: str) -> None:
     pacs, captures = opened.viewers.pacs, opened.objects.of(form)
-    for place in spread(3, len(captures)):
-        wanted = captures[place - 1]
-        found = pacs.ask("POST", "/tools/lookup", str(wanted.SOPInstanceUID))
+    pictures = subjects.pictures(captures)
+    uids = {int(one.InstanceNumber): str(one.SOPInstanceUID) for one in captures}
+    several = len(captures) < len(pictures)
+    for place in spread(3, len(pictures)):
+        number, frame = list(pictures)[place - 1]
+        found = pacs.ask("POST", "/tools/lookup", uids[number])
         [instance] = [one["ID"] for one in found if one["Type"] == "Instance"]
         for way in ("preview", "rendered"):
-            with Image.open(io.BytesIO(pacs.ask("GET", f"/instances/{instance}/{way}"))) as image:
+            path = f"/instances/{instance}/frames/{frame - 1}/{way}" if several else f"/instances/{instance}/{way}"
+            with Image.open(io.BytesIO(pacs.ask("GET", path))) as image:
                 assert image.mode == "RGB"
-                assert np.array_equal(np.asarray(image), wanted.pixel_array), f"{way} of {form} {place}"
+                assert np.array_equal(np.asarray(image), pictures[number, frame].pixels), f"{way} of {form} {place}"
                 if way == "preview":
-                    image.save(opened.viewers.ohif.shots / f"orthanc-{form.split('=')[0]}-{place:03d}.png")
+                    image.save(opened.viewers.ohif.shots / f"orthanc-{form.replace('=', '-')}-{place:03d}.png")

@@ -5,8 +5,6 @@ const readline = require('node:readline');
 const [playwright, executablePath, profile, ...args] = process.argv.slice(2);
 const { chromium } = require(playwright);
 
-const WIDTH = 1000;
-const HEIGHT = 700;
 
 function find(page, { selector, text, nth = 0 }) {
   const all = page.locator(selector);
@@ -23,6 +21,9 @@ const orders = {
   texts: (page, o) => page.locator(o.selector).allTextContents(),
   attributes: (page, o) =>
     page.locator(o.selector).evaluateAll((all, name) => all.map((one) => one.getAttribute(name)), o.name),
+  boxes: (page, o) =>
+    page.locator(o.selector).evaluateAll((all) => all.map((one) => one.getBoundingClientRect().toJSON())),
+  resize: (page, { width, height }) => page.setViewportSize({ width, height }),
   box: (page, o) => find(page, o).boundingBox({ timeout: o.timeout }),
   // By the viewer's own means: the wheel would have every image on the way drawn, which takes long without a graphics card.
   jump: (page, { index }) =>
@@ -38,7 +39,6 @@ const orders = {
     executablePath,
     headless: true,
     args,
-    viewport: { width: WIDTH, height: HEIGHT },
   });
   const page = context.pages()[0] || (await context.newPage());
   let complaints = [];

@@ -81,6 +81,10 @@ class Browser:
         """The x, y, width and height of the first element that fits, in pixels of the page."""
         return dict(self.ask("box", selector=selector))
 
+    def boxes(self, selector: str) -> list[dict[str, float]]:
+        """Left, top, right and bottom of every element that fits, in pixels of the page."""
+        return list(self.ask("boxes", selector=selector))
+
     def shot(self, path: Path, clip: dict[str, float] | None = None, style: str | None = None) -> np.ndarray:
         """A screenshot in `path` and as uint8 (rows, columns, 3): the page or its part `clip`, under a style sheet."""
         path.parent.mkdir(parents=True, exist_ok=True)

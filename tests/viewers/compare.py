@@ -14,7 +14,7 @@ from scipy import ndimage
 MARGIN = 4  # pixels at the screen's edge in which viewers draw the frame of what is chosen
 HUE = 20.0  # degrees by which a viewer's conversion of CIELab may turn a segment's colour
 CHROMA = 30  # the least difference between the largest and smallest channel of a pixel that counts as coloured
-SMOOTH = 3.0  # grey levels by which a viewer's own interpolation may differ from ours
+SMOOTH = 6.0  # grey levels by which a viewer's own interpolation may differ from ours
 
 
 @dataclass(frozen=True)

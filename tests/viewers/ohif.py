@@ -19,6 +19,7 @@ PLACE = "[data-cy=viewport-overlay-bottom-right]"
 # Everything that lies over the image hidden, for a screenshot of what the viewer draws from the objects alone.
 IMAGE_ONLY = "[data-cy=viewport-grid], [data-cy=viewport-grid] * {visibility: hidden !important}" \
              "[data-cy=viewport-grid] canvas {visibility: visible !important}"  # fmt: skip
+NARROW, WIDE = (1000, 700), (1600, 700)  # windows: drawn soon without a graphics card; wide enough to read in
 SETTLE = 15.0  # seconds for the screen to show what it should
 
 
@@ -38,9 +39,10 @@ class Ohif:
         self.browser, self.address, self.shots = browser, address, shots
         self._toured = False  # the guided tour comes once in a browser's life
 
-    def open(self, study_uid: str) -> None:
+    def open(self, study_uid: str, window: tuple[int, int] = NARROW) -> None:
         """Open a study and put away the guided tour; raises Failed when no series appears."""
         self.browser.ask("complaints")
+        self.browser.ask("resize", width=window[0], height=window[1])
         self.browser.ask("goto", url=f"{self.address}/viewer?StudyInstanceUIDs={study_uid}")
         self.browser.wait(SERIES)
         self.browser.wait(f"{PANE} canvas")
@@ -131,6 +133,14 @@ class Ohif:
         lines = self.browser.ask("attributes", selector=f"{PANE} svg.svg-layer polyline", name="points")
         numbers = [np.array(re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", line), dtype=float) for line in lines]
         return texts, [one.reshape(-1, 2) for one in numbers]
+
+    def cut_off(self) -> list[str]:
+        """The texts over the image that reach outside it and so cannot be read as a whole."""
+        canvas, selector = self.canvas(), f"{PANE} svg.svg-layer tspan"
+        within = zip(self.browser.texts(selector), self.browser.boxes(selector), strict=True)
+        return [f"{text!r} is cut off" for text, box in within
+                if box["left"] < canvas["x"] or box["right"] > canvas["x"] + canvas["width"]
+                or box["top"] < canvas["y"] or box["bottom"] > canvas["y"] + canvas["height"]]  # fmt: skip
 
     def next_measurement(self) -> None:
         """The arrow to the report's next measurement."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pydicom
@@ -17,7 +18,7 @@ from models.errors import ModelError
 from pipelines import phantom_studies
 from pipelines.base import Made, Released, execute, maker_of
 from pipelines.outputs.placement import content_items
-from pipelines.outputs.profiles import PROFILES, forms_for
+from pipelines.outputs.profiles import PROFILES, Profile, forms_for
 from pipelines.registry import load
 from pipelines.study import Study
 from tests.conftest import missing
@@ -26,13 +27,27 @@ from tests.peers import real_data
 MADE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
+SUPINE = {"left": "R", "top": "A"}  # axial slices seen from the feet
+PROJECTION = {
+    "left": "",
+    "top": "",
+}  # OHIF writes letters by Image Orientation (Patient) alone, which a radiograph lacks
+
+
 @dataclass(frozen=True)
 class Source:
-    """A study to run a pipeline on: `files` gives its files, in a folder of its own where they have to be written."""
+    """A study to run a pipeline on: `files` gives its files, in a folder of its own where they have to be written;
+    `marks`: the letters that belong to the edges of its images."""
 
     name: str
     pipeline: str
     files: Callable[[Path], Sequence[Path]]
+    marks: Literal["axial", "projection"] = "axial"
+
+    @property
+    def letters(self) -> dict[str, str]:
+        """The letters that belong to the left and upper edge."""
+        return SUPINE if self.marks == "axial" else PROJECTION
 
 
 def chest_phantom(folder: Path) -> Sequence[Path]:
@@ -47,7 +62,9 @@ def real_chest(folder: Path) -> Sequence[Path]:
 
 O01 = Source("ct-lung on o01", "ct-lung", real_chest)
 PHANTOM = Source("ct-lung on a phantom", "ct-lung", chest_phantom)
-CASES = ((O01, "ohif"), (O01, "images-only"), (PHANTOM, "ohif"))  # what is run, and for which profile it is looked at
+# What is run, and for which profile it is looked at; the last one is made by hand in the node's configuration.
+LOOKED_AT = {**PROFILES, "multi-frame": Profile("none", report=(), heatmap="multi-frame")}
+CASES = ((O01, "ohif"), (O01, "images-only"), (PHANTOM, "ohif"), (PHANTOM, "multi-frame"))
 
 
 @dataclass(frozen=True)
@@ -63,13 +80,13 @@ class Region:
 class Subject:
     """A study with the results of a run on it, in all forms that the profiles here want, written to files in `folder`."""
 
-    name: str
+    source: Source
     study: Study
     made: tuple[Made, ...]  # what was kept of each object is its file
 
     def objects_for(self, profile: str) -> Objects:
         """What a destination with this profile gets."""
-        return Objects(tuple(one for one in self.made if PROFILES[profile].takes(one.form)))
+        return Objects(tuple(one for one in self.made if LOOKED_AT[profile].takes(one.form)))
 
     @property
     def study_uid(self) -> str:
@@ -103,9 +120,9 @@ def run(source: Source, folder: Path) -> Subject:
         path.write_bytes(released.content)
         return path
 
-    forms = forms_for(PROFILES[profile] for one, profile in CASES if one == source)
+    forms = forms_for(LOOKED_AT[profile] for one, profile in CASES if one == source)
     done = execute(pipeline, study, pipeline.select(study), maker_of(pipeline, "0.1.0", MADE), write, forms=forms)
-    return Subject(source.name, study, done.made)
+    return Subject(source, study, done.made)
 
 
 @dataclass(frozen=True)
@@ -125,9 +142,9 @@ class Objects:
         return {str(one.form): [pydicom.dcmread(path) for path in one.kept] for one in self.made}
 
     def of(self, form: str) -> list[Dataset]:
-        """The objects of a form; skips where this profile or study has none."""
+        """The objects of a form; skips where the pipeline makes none."""
         if form not in self.datasets:
-            pytest.skip(f"no {form} here")
+            pytest.skip(f"the pipeline makes no {form}")
         return self.datasets[form]
 
 
@@ -150,11 +167,41 @@ def values(items: Iterable[Dataset]) -> tuple[str, ...]:
     return tuple(f"{float(one.MeasuredValueSequence[0].NumericValue):.2f}" for one in items if one.ValueType == "NUM")
 
 
-def marks_of(header: Dataset) -> dict[str, str]:
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image or frame as a viewer gets it: pixels (rows, columns, 3), and what its geometry says."""
+
+    pixels: np.ndarray
+    spacing: tuple[float, float]
+    letters: dict[str, str]
+
+
+def pictures(datasets: Sequence[Dataset]) -> dict[tuple[int, int], Picture]:
+    """Instance Number and frame number (from 1) -> each frame of these objects."""
+    found = {}
+    for dataset in datasets:
+        frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns, 3)
+        for number, pixels in enumerate(frames, 1):
+            found[int(dataset.InstanceNumber), number] = Picture(pixels, spacing_of(dataset), letters_of(dataset))
+    return found
+
+
+def spacing_of(header: Dataset) -> tuple[float, float]:
+    """Millimetres between rows and between columns; 1 and 1 for an image that does not say them."""
+    shared = header.get("SharedFunctionalGroupsSequence")
+    told = shared[0].PixelMeasuresSequence[0] if shared else header
+    down, right = told.get("PixelSpacing") or told.get("ImagerPixelSpacing") or (1, 1)
+    return float(down), float(right)
+
+
+def letters_of(header: Dataset) -> dict[str, str]:
     """The letters that belong to the left and upper edge of an image, by its main directions (PS3.3 C.7.6.2.1.1)."""
-    cosines = np.array(header.ImageOrientationPatient, dtype=float).reshape(2, 3)
+    shared = header.get("SharedFunctionalGroupsSequence")
+    orientation = (shared[0].PlaneOrientationSequence[0] if shared else header).get("ImageOrientationPatient")
+    if not orientation:
+        return PROJECTION
     letters = {}
-    for edge, direction in zip(("left", "top"), cosines, strict=True):
+    for edge, direction in zip(("left", "top"), np.array(orientation, dtype=float).reshape(2, 3), strict=True):
         axis = int(np.abs(direction).argmax())
         letters[edge] = ("RL", "AP", "FH")[axis][int(direction[axis] < 0)]
     return letters
