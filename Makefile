@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(BIN)/overread demo $(ARGS)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check node pipelines models tests

@@ -127,7 +127,7 @@ def send(
 @app.command("try")
 def try_(
     pipeline: Annotated[str, typer.Argument(help="A pipeline's name, such as ct-lung.")],
-    folder: Annotated[Path, typer.Argument(help="A folder that holds one study.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that holds one study, or several.")],
     out: Annotated[Path, typer.Option(help="Where to write the results.")],
     profile: Annotated[str, typer.Option(help="The destination: standard, ohif, weasis, ...")] = "standard",
     device: str = "auto",
@@ -141,10 +141,12 @@ def try_(
 
     told = trial.run(pipeline, folder, out, device, tuple(models or ()), profile)
     if json:
-        screens.as_json(told)
+        screens.as_json(told[0] if len(told) == 1 else told)
     else:
-        screens.trial(told)
-    raise typer.Exit({"done": 0, "unsuitable": 3}.get(told["outcome"], 1))
+        for one in told:
+            screens.trial(one)
+    outcomes = {one["outcome"] for one in told}
+    raise typer.Exit(1 if outcomes - {"done", "unsuitable"} else 0 if "done" in outcomes else 3)
 
 
 @app.command()

@@ -15,8 +15,9 @@ from typing import Any
 
 from pydicom.datadict import tag_for_keyword
 
-from node.config import Config, Route, nearest
+from node.config import Config
 from node.errors import ConfigError
+from node.sections import Route, nearest
 
 Header = Mapping[str, Sequence[str]]  # DICOM keyword -> its values as text, of one series
 _KEYS = {"regex", "min", "max", "in"}

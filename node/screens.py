@@ -177,8 +177,8 @@ def trial(told: Mapping[str, Any]) -> None:
     out.print(
         f"{told['pipeline']} with {told['model']['name']} {told['model']['version']}, {told['instances']} instances"
     )
-    if told["outcome"] == "unsuitable":
-        out.print(f"[yellow]unsuitable[/]: {escape(told['reason'])}", soft_wrap=True)
+    if told["outcome"] != "done":
+        out.print(f"[yellow]{told['outcome']}[/]: {escape(told['reason'])}", soft_wrap=True)
         return
     for name, value in told["findings"].items():
         out.print(f"  {name}: {escape(_short(value))}", soft_wrap=True)

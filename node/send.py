@@ -6,8 +6,9 @@ from __future__ import annotations
 import threading
 
 from node import logs, peers, retry
-from node.config import Config, Peer
+from node.config import Config
 from node.errors import GiveUp, IllegalMove, TryAgain
+from node.sections import Peer
 from node.spool import Spool
 from node.store import Answer, Delivery, Store
 

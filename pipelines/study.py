@@ -143,15 +143,40 @@ class Study:
     @classmethod
     def from_folder(cls, folder: Path) -> Study:
         """Read the one study under `folder` (searched deeply); files that are not DICOM are skipped and counted."""
-        if not folder.is_dir():
-            raise NotAStudy(f"{folder}: no such folder")
-        found, skipped = [], 0
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            if path.name != "DICOMDIR" and is_dicom(path):
-                found.append(path)
-            else:
-                skipped += 1
+        found, skipped = _files_in(folder)
         return cls.from_files(found, skipped_files=skipped)
+
+
+def by_study(folder: Path) -> tuple[list[list[Path]], int]:
+    """The DICOM files under a folder, those of each study together, in the order of their paths; and how many other
+    files there are. Raises NotAStudy where there is no such folder."""
+    found, skipped = _files_in(folder)
+    studies: dict[str, list[Path]] = {}
+    for path in found:
+        studies.setdefault(_study_of(path), []).append(path)
+    return list(studies.values()), skipped
+
+
+def _files_in(folder: Path) -> tuple[list[Path], int]:
+    """The DICOM files under a folder, sorted, and how many others there are."""
+    if not folder.is_dir():
+        raise NotAStudy(f"{folder}: no such folder")
+    found, skipped = [], 0
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if path.name != "DICOMDIR" and is_dicom(path):
+            found.append(path)
+        else:
+            skipped += 1
+    return found, skipped
+
+
+def _study_of(path: Path) -> str:
+    """The StudyInstanceUID that a file names; empty where it names none or cannot be read, which its reader tells."""
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["StudyInstanceUID"])
+        return str(header.get("StudyInstanceUID") or "")
+    except _UNREADABLE:
+        return ""
 
 
 def is_dicom(path: Path) -> bool:

@@ -16,8 +16,9 @@ import psutil
 from pydicom import dcmread
 
 from node import config as configuration
-from node.config import Config, Peer
+from node.config import Config
 from node.queries import Queries, open_queries
+from node.sections import Peer
 from tests.peers import free_port
 
 CONFIG = """

@@ -12,9 +12,9 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from node import dimse
-from node.config import Node, Peer
 from node.part10 import file_head
 from node.peers.requestor import Offer, Requestor
+from node.sections import Node, Peer
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -12,11 +12,12 @@ from queue import SimpleQueue
 
 from pydicom.uid import UID
 
-from node.config import Config, Peer
+from node.config import Config
 from node.errors import GiveUp, TryAgain
 from node.part10 import Head, read_head
 from node.peers.requestor import MOST_CONTEXTS, Offer, Requestor
 from node.peers.statuses import classify
+from node.sections import Peer
 
 __all__ = ["Answer", "Echo", "echo", "store"]
 

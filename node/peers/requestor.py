@@ -26,10 +26,10 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext
 
 from node import dimse, pdu_guard
-from node.config import Node, Peer
 from node.errors import TryAgain
 from node.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.pdu_guard import BrokenPdu, PduReader, PeerGone, PeerSilent
+from node.sections import Node, Peer
 
 MOST_CONTEXTS = 128  # odd numbers up to 255 (PS3.8, 9.3.2.2)
 _LARGEST_PDU = 128 * 1024  # bytes that we send in one P-DATA however much the peer takes

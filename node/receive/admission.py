@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from node import logs
-from node.config import Peer
 from node.errors import TryAgain
+from node.sections import Peer
 
 _log = logs.get(__name__)
 _RESOLVE_AGAIN = 60.0  # seconds that a host name's addresses are believed

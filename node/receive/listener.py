@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable
 
 from node import logs
-from node.config import Node
 from node.errors import ConfigError
 from node.receive.admission import plain_address
 from node.receive.association import Association, Door, Limits
+from node.sections import Node
 
 _log = logs.get(__name__)
 

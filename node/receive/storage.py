@@ -15,11 +15,11 @@ from pydicom.dataset import Dataset
 from pydicom.values import convert_SQ
 
 from node import dimse, header
-from node.config import Node
 from node.errors import Refused, TryAgain
 from node.part10 import file_head
 from node.receive.commit import GroupCommit
 from node.receive.negotiation import UID_TEXT, Context
+from node.sections import Node
 from node.spool import Spool
 from node.store import Received, Store
 from pipelines.outputs.identity import is_ours

@@ -1,5 +1,5 @@
-"""Contours: the outlines of segments burned into pictures of their slices, with a legend, for viewers that show no
-segmentation; a series of RGB Secondary Captures (PS3.3 A.8)."""
+"""Contours: outlines of what was found burned into pictures, with a legend that says the rest of the report, for
+viewers that show nothing but images; a series of RGB Secondary Captures (PS3.3 A.8)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 from scipy import ndimage
 
@@ -17,40 +18,46 @@ from pipelines.outputs.capture import Canvas
 from pipelines.outputs.colours import lab_to_rgb
 from pipelines.outputs.identity import Maker
 from pipelines.outputs.legend import Colour, Entry, Marks, Panel
-from pipelines.outputs.parts import Evaluation, Measurement, Segment
+from pipelines.outputs.parts import Evaluation, Finding, Measurement, Segment
 from pipelines.outputs.report import Report
 from pipelines.outputs.segmentation import Segmentation
 from pipelines.study import Study
 
 WARNING = "AI RESULT – NOT FOR PRIMARY DIAGNOSIS"
+# Of findings without segments: apart from each other for every kind of colour vision (Okabe and Ito 2008)
+_COLOURS: tuple[Colour, ...] = ((240, 228, 66), (86, 180, 233), (230, 159, 0), (204, 121, 167), (0, 158, 115))
 
 
 @dataclass(frozen=True, eq=False)
 class Contours:
-    """The segments of `segmentation` as outlines in their colours, on every slice that has one.
+    """The segments of `segmentation` as outlines in their colours, on every slice that has one; without segments the
+    key regions of `report`'s findings on theirs; and where nothing was found, the middle slice: silence is no report.
 
-    The legend stands in a panel to the right of the image, with what `report` says of each segment and of what was not
-    seen. `window`: centre and width of the grey image in its own units; None: from its 1st to its 99th percentile.
+    The legend stands in a panel to the right of the image, with what `report` says of each segment or finding, and of
+    what was not seen. `window`: centre and width of the grey image in its own units; None: from its 1st to its 99th
+    percentile.
     """
 
-    segmentation: Segmentation
+    segmentation: Segmentation | None
     report: Report | None = None
     window: tuple[float, float] | None = None
     name: str = "burn-contours"
 
     def to_dicom(self, study: Study, maker: Maker) -> Sequence[Dataset]:
-        """One single-frame object for each slice with a segment, in the volume's order; none when there is no segment.
-        Raises InvalidOutput where a slice does not say where it lies."""
-        volume, masks = self.segmentation.volume, self.segmentation.masks
-        if masks.shape != volume.voxels.shape:
-            raise ValueError(f"masks of shape {masks.shape} on a volume of {volume.voxels.shape}")
-        shown = [index for index, frame in enumerate(masks) if frame.any()]
+        """One single-frame object for each slice that is shown, in the volume's order; none for what has neither a
+        segment nor a report, or no pixels. Raises InvalidOutput where a slice does not say where it lies."""
+        volume = self._volume
+        drawn = marked(self.segmentation, self.report)
+        if self.segmentation is not None and self.segmentation.masks.shape != volume.voxels.shape:
+            raise ValueError(f"masks of shape {self.segmentation.masks.shape} on a volume of {volume.voxels.shape}")
+        shown = self._shown()
         if not shown:
             return []
-        planes, canvas = origin.planes(volume), Canvas(volume, self.window)
-        panel = Panel(canvas.rows, WARNING, self._heading(maker), self._entries(), self._foot())
+        canvas = Canvas(volume, self.window)
+        planes = origin.planes(volume) if volume.placed else ()
+        panel = Panel(canvas.rows, WARNING, self._heading(maker), self._entries(drawn), self._foot())
         common = capture.common(volume, study, maker, self.name, "contours")
-        labels = ", ".join(one.label for one in self.segmentation.segments)
+        labels = ", ".join(one.label for one in drawn) or "nothing was found"
         common.DerivationDescription = capture.plain_text(f"{WARNING}. Outlines drawn over the source image: {labels}")
 
         @cache
@@ -63,50 +70,100 @@ class Contours:
 
         def make(at: int) -> Dataset:
             index = shown[at]
-            plane = planes[index]
             made = capture.sharing(common, maker.uid(study, self.name, at + 1), at + 1)
             made.SourceImageSequence = canvas.source(index)
-            said, marks = placed(plane.ImageOrientationPatient, plane.PixelSpacing)
+            labelled = self._labels(canvas, index, drawn)
+            rgb = with_outlines(canvas.enlarged(canvas.grey(index)), labelled, drawn)
+            if planes:
+                said, marks = placed(planes[index].ImageOrientationPatient, planes[index].PixelSpacing)
+                made.ImagePositionPatient = capture.first_position(planes[index], canvas.times)
+            else:
+                said = canvas.projected()
+                marks = Marks(canvas.rows, canvas.columns, list(said.PatientOrientation or ()))
+                said.Columns = canvas.columns + panel.columns
             made.update(said)
-            made.ImagePositionPatient = capture.first_position(plane, canvas.times)
-            rgb = self._drawn(canvas, index)
             marks.put(rgb)
-            present = frozenset(int(value) for value in np.unique(masks[index]))
+            present = frozenset(int(value) for value in np.unique(labelled))
             rgb = np.hstack([rgb, panel.draw(present, canvas.last_line(index))])
             made.PixelData = rgb.tobytes() + b"\0" * (rgb.size % 2)
             return made
 
         return Objects(len(shown), make)
 
-    def _drawn(self, canvas: Canvas, index: int) -> np.ndarray:
-        """A slice with its outlines, RGB uint8 (rows, columns, 3)."""
-        rgb = canvas.enlarged(canvas.grey(index)[..., None].repeat(3, axis=2))
-        if not rgb.flags.writeable:
-            rgb = rgb.copy()
-        colours = {one.number: colour_of(one) for one in self.segmentation.segments}
-        edges = outlines(canvas.enlarged(self.segmentation.masks[index]), max(1, round(min(rgb.shape[:2]) / 300)))
-        for number in np.unique(edges[edges > 0]):
-            rgb[edges == number] = colours[int(number)]
-        return rgb
+    @property
+    def _volume(self) -> origin.Source:
+        found = self.segmentation or self.report
+        if found is None:
+            raise ValueError("contours need a segmentation or a report")
+        return found.volume
+
+    def _shown(self) -> list[int]:
+        """The indices of the frames that are drawn."""
+        frames = len(self._volume.voxels) if self._volume.voxels.size else 0
+        if self.segmentation is not None and self.segmentation.masks.any():
+            return [index for index in range(frames) if self.segmentation.masks[index].any()]
+        if self.report is None or not frames:
+            return []
+        return sorted({one.key.frame for one in self.report.findings if one.key is not None}) or [frames // 2]
+
+    def _labels(self, canvas: Canvas, index: int, drawn: Sequence[Drawn]) -> np.ndarray:
+        """The numbers of what is drawn on a frame, uint8 (rows, columns) of the picture."""
+        if self.segmentation is not None and self.segmentation.masks.any():
+            return canvas.enlarged(self.segmentation.masks[index])
+        image = Image.new("L", (canvas.columns, canvas.rows))
+        for one in drawn:
+            for key in (finding.key for finding in one.findings):
+                if key is not None and key.frame == index:
+                    points = (np.asarray(key.polygon, float) + 0.5) * canvas.times / canvas.step - 0.5
+                    ImageDraw.Draw(image).polygon([(float(x), float(y)) for x, y in points], fill=one.number)
+        return np.asarray(image)
 
     def _heading(self, maker: Maker) -> list[str]:
         return [f"Model {maker.model} {maker.model_version} ({maker.serial_number})"]
 
     def _foot(self) -> list[str]:
-        source = str(self.segmentation.volume.instances[0].get("SeriesInstanceUID", ""))
+        source = str(self._volume.instances[0].get("SeriesInstanceUID", ""))
         return ["Filled boxes: seen on this slice. Values are of the whole series.", f"Source series {source}"]
 
-    def _entries(self) -> list[Entry]:
-        findings = list(self.report.findings) if self.report else []
+    def _entries(self, drawn: Sequence[Drawn]) -> list[Entry]:
         entries = []
-        for segment in self.segmentation.segments:
-            its = [one for one in findings if one.key is not None and one.segment == segment.number]
-            lines = [said(measurement) for one in its for measurement in one.measurements]
-            lines += [judged(evaluation) for one in its for evaluation in one.evaluations]
-            entries.append(Entry(segment.number, colour_of(segment), segment.label, tuple(lines)))
+        for one in drawn:
+            lines = [said(measurement) for its in one.findings for measurement in its.measurements]
+            lines += [judged(evaluation) for its in one.findings for evaluation in its.evaluations]
+            entries.append(Entry(one.number, one.rgb, one.label, tuple(lines)))
+        findings = list(self.report.findings) if self.report else []
         unseen = [f"{one.tracking_id}: not seen" for one in findings if one.key is None]
         comments = [judged(one) for one in self.report.evaluations] if self.report else []
         return entries + [Entry(0, (0, 0, 0), text) for text in (*unseen, *comments)]
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """One thing that is outlined: its number in the label map, its colour, its name, and what the report says of it."""
+
+    number: int
+    rgb: Colour
+    label: str
+    findings: tuple[Finding, ...] = ()
+
+
+def marked(segmentation: Segmentation | None, report: Report | None) -> list[Drawn]:
+    """What is outlined: the segments, or without any the findings that have a key region."""
+    seen = [one for one in report.findings if one.key is not None] if report else []
+    if segmentation is not None and segmentation.masks.any():
+        return [Drawn(one.number, colour_of(one), one.label, tuple(its for its in seen if its.segment == one.number))
+                for one in segmentation.segments]  # fmt: skip
+    return [Drawn(number, _COLOURS[(number - 1) % len(_COLOURS)], one.tracking_id, (one,))
+            for number, one in enumerate(seen, 1)]  # fmt: skip
+
+
+def with_outlines(grey: np.ndarray, labels: np.ndarray, drawn: Sequence[Drawn]) -> np.ndarray:
+    """A grey image (rows, columns) with the outlines of a label map of its size, RGB uint8 (rows, columns, 3)."""
+    rgb = np.ascontiguousarray(grey[..., None].repeat(3, axis=2))
+    edges = outlines(labels, max(1, round(min(rgb.shape[:2]) / 300)))
+    for one in drawn:
+        rgb[edges == one.number] = one.rgb
+    return rgb
 
 
 def colour_of(segment: Segment) -> Colour:

@@ -36,7 +36,8 @@ def shaped(outputs: Sequence[Output], forms: Collection[Form]) -> list[Shaped]:
     for output in outputs:
         ours = [(form, make) for form in sorted(forms, key=str) for of, make in [_MAKERS.get(form.kind, _NONE)]
                 if isinstance(output, of)]  # fmt: skip
-        found += [Shaped(make(output, form, outputs), form) for form, make in ours]
+        made = [(make(output, form, outputs), form) for form, make in ours]
+        found += [Shaped(one, form) for one, form in made if one is not None]
         if not isinstance(output, _KINDS):
             found.append(Shaped(output, None))
     return found
@@ -98,10 +99,14 @@ def _parametric_map(output: Heatmap, form: Form, _: Sequence[Output]) -> Output:
     return ParametricMap(output, name=form.name(output.name))
 
 
-def _contours(output: Segmentation, form: Form, beside: Sequence[Output]) -> Output:
-    """The segments, with what the report that measures them says."""
-    report = next((one for one in beside if isinstance(one, Report) and one.segmentation is output), None)
-    return Contours(output, report, _window(output.volume, beside), form.name(output.name))
+def _contours(output: Segmentation | Report, form: Form, beside: Sequence[Output]) -> Output | None:
+    """A report with its segments; a segmentation alone only where no report measures it."""
+    window = _window(output.volume, beside)
+    if isinstance(output, Report):
+        return Contours(output.segmentation, output, window, form.name(output.name))
+    if any(isinstance(one, Report) and one.segmentation is output for one in beside):
+        return None
+    return Contours(output, None, window, form.name(output.name))
 
 
 def _window(volume: Source, beside: Sequence[Output]) -> tuple[float, float] | None:
@@ -111,11 +116,11 @@ def _window(volume: Source, beside: Sequence[Output]) -> tuple[float, float] | N
 
 _KINDS = (Segmentation, Report, Heatmap)
 _NONE: tuple[type | tuple[type, ...], Any] = ((), None)
-_MAKERS: dict[str, tuple[type | tuple[type, ...], Callable[[Any, Form, Sequence[Output]], Output]]] = {
+_MAKERS: dict[str, tuple[type | tuple[type, ...], Callable[[Any, Form, Sequence[Output]], Output | None]]] = {
     "segmentation": (Segmentation, _segmentation),
     "report": (Report, _report),
     "heatmap": (Heatmap, _heatmap),
-    "burn-contours": (Segmentation, _contours),
+    "burn-contours": ((Segmentation, Report), _contours),
     "key-objects": (Report, _key_objects),
     "parametric-map": (Heatmap, _parametric_map),
     "pdf": (Report, _pdf),

@@ -20,6 +20,7 @@ from pipelines.outputs import origin
 from pipelines.outputs.codes import LabelMapSegmentationStorage
 from pipelines.study import Instance
 
+_NARROWEST_LEGEND = 200  # columns
 TOLERANCE = 0.01  # mm, at every corner of a frame
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _SLICES = frozenset(
@@ -136,7 +137,10 @@ def _is_slice(source: Instance) -> bool:
 def _projection(dataset: Dataset, source: Instance) -> str | None:
     """A picture of a radiograph: all of it, in its shape to a pixel, turned as it is, and as large in millimetres."""
     wanted = (int(source.header.Rows), int(source.header.Columns))
-    found = (int(dataset.Rows), int(dataset.Columns))
+    # to the right of the image there may be a legend, in columns of its own
+    covered = -(-wanted[1] * int(dataset.Rows) // wanted[0])
+    columns = int(dataset.Columns)
+    found = (int(dataset.Rows), covered if columns - covered >= _NARROWEST_LEGEND else columns)
     # sizes are rounded up: the factor between them lies above `least` and not above `most` along both sides
     least, most = (tuple((a - cut) / b for a, b in zip(found, wanted, strict=True)) for cut in (1, 0))
     if max(least) >= min(most):

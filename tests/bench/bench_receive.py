@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from node import peers
-from node.config import Peer
+from node.sections import Peer
 from tests.peers import ENVIRONMENT, listening_process, need, node_config, orthanc, storescp
 from tests.senders import encode, file_head, instance
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from node import part10, peers
-from node.config import Peer
+from node.sections import Peer
 from tests.peers import (
     ENVIRONMENT,
     Listening,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from node import part10, peers
-from node.config import Peer
+from node.sections import Peer
 from tests.peers import Orthanc, listening, orthanc, real_data, storescp
 from tests.senders import instance, write
 

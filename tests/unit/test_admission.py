@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from node.config import Config, Peer
+from node.config import Config
 from node.errors import TryAgain
 from node.receive.admission import Allowlist, Refusals, how_to_admit, printable
+from node.sections import Peer
 from node.store import Store
 from tests.peers import Listening, listening
 from tests.senders import OFFER, Sender, instance

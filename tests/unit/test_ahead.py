@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from node.ahead import LookAhead
-from node.config import Config, Node, Peer, Route
+from node.config import Config
 from node.queries import Queries
 from node.routes import Routes
 from node.runners.base import Ahead, Outcome, Request
 from node.runners.ready import Ready
+from node.sections import Node, Peer, Route
 from node.spool import Spool
 from pipelines.base import Unsuitable
 from pipelines.match import Match

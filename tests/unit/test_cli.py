@@ -129,6 +129,16 @@ def test_try_says_unsuitable_with_exit_code_3(tmp_path: Path) -> None:
     assert run.returncode == 3 and "slices" in run.stdout
 
 
+def test_try_takes_each_of_several_studies(tmp_path: Path) -> None:
+    chest_study(tmp_path / "studies" / "few", 3, 8, 64)
+    chest_study(tmp_path / "studies" / "enough", 3, 32, 128)
+    run = _run("try", "ct-lung", tmp_path / "studies", "--out", tmp_path / "out", "--json")
+    told = json.loads(run.stdout)
+    assert run.returncode == 0
+    assert [(one["outcome"], one["instances"]) for one in told] == [("done", 32), ("unsuitable", 8)]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["1"] and (tmp_path / "out" / "1" / "report.dcm").exists()
+
+
 def test_try_names_the_nearest_pipeline(tmp_path: Path) -> None:
     run = _run("try", "ct-lnug", tmp_path, "--out", tmp_path / "out")
     assert run.returncode == 2 and "did you mean 'ct-lung'" in run.stderr

@@ -7,9 +7,10 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from node.close import Close, evidence
-from node.config import Config, Node, Peer, Route
+from node.config import Config
 from node.queries import OpenStudy, Queries
 from node.routes import Routes
+from node.sections import Node, Peer, Route
 from node.spool import Spool
 from node.store import Store
 from tests.conftest import Arrivals, Clock

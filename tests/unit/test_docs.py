@@ -10,7 +10,7 @@ import typer
 
 from node import audit, states
 from node.cli import app
-from node.config import Node, Peer, Route, Send, Work
+from node.sections import Node, Peer, Route, Send, Work
 from pipelines.outputs.profiles import PROFILES
 
 ROOT = Path(__file__).resolve().parents[2]

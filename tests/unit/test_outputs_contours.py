@@ -12,11 +12,12 @@ from pydicom.dataset import Dataset
 from pipelines.base import InvalidOutput
 from pipelines.outputs import codes, reading
 from pipelines.outputs.check import Gate
-from pipelines.outputs.contours import Contours, colour_of, outlines, said
+from pipelines.outputs.contours import Contours, colour_of, marked, outlines, said
 from pipelines.outputs.legend import Entry, Marks, Panel, wrapped
 from pipelines.outputs.overlay import FREE_ROWS, caption_font
 from pipelines.outputs.parts import Evaluation, Measurement
 from pipelines.outputs.report import Report
+from tests import documents
 from tests.results import (
     MAKER,
     ORIENTATIONS,
@@ -101,7 +102,7 @@ def test_the_legend_says_what_the_report_says(one: Case, made: list[Dataset]) ->
     mean = Measurement(codes.ATTENUATION, -812.3, codes.HOUNSFIELD, codes.MEAN)
     assert said(mean) == "Attenuation Coefficient (mean) -812.3 HU"
     assert said(Measurement(codes.PROBABILITY, 0.25, codes.NO_UNIT)) == "Probability 0.25"
-    entries = Contours(one.segmentation, one.report)._entries()
+    entries = Contours(one.segmentation, one.report)._entries(marked(one.segmentation, one.report))
     assert [entry.label for entry in entries] == ["Left lung", "Right lung"]
     left = one.report.findings[0].measurements[0].value
     assert entries[0].lines[0] == f"Volume {left:.6g} ml" and len(entries[0].lines) == 2
@@ -109,7 +110,7 @@ def test_the_legend_says_what_the_report_says(one: Case, made: list[Dataset]) ->
 
 def test_what_was_not_seen_is_said_too(one: Case) -> None:
     left = case(one.study, np.where(one.masks == 1, 1, 0).astype(np.uint8))
-    entries = Contours(left.segmentation, left.report)._entries()
+    entries = Contours(left.segmentation, left.report)._entries(marked(left.segmentation, left.report))
     assert [entry.label for entry in entries] == ["Left lung", "Right lung", "Right lung, aerated: not seen"]
 
 
@@ -119,7 +120,7 @@ def test_comments_of_the_report_stand_in_the_legend(one: Case) -> None:
     report = Report(
         one.volume, findings, (Evaluation(codes.COMMENT, "Aerated lung only."), judgement), one.segmentation
     )
-    entries = Contours(one.segmentation, report)._entries()
+    entries = Contours(one.segmentation, report)._entries(marked(one.segmentation, report))
     assert entries[0].lines[-1] == "Finding: Present" and len(entries[1].lines) == 2
     assert [entry.label for entry in entries[2:]] == ["Aerated lung only.", "Finding: Present"]
     drawn = [released(Contours(one.segmentation, each), one.study)[0].pixel_array for each in (report, one.report)]
@@ -268,3 +269,36 @@ def test_the_gate_refuses_a_picture(one: Case, what: str) -> None:
     break_it(dataset)
     with pytest.raises(InvalidOutput, match=said):
         Gate(one.study, MAKER).release("burn-contours", 1, dataset)
+
+
+def test_where_nothing_was_found_the_middle_slice_says_so(tmp_path: Path) -> None:
+    nothing = case(written(tmp_path), np.zeros((24, 48, 56), np.uint8))
+    [dataset] = released(Contours(nothing.segmentation, nothing.report), nothing.study)
+    assert reading.source_of(dataset) == places(nothing.volume)[12]
+    assert "nothing was found" in dataset.DerivationDescription
+    entries = Contours(None, nothing.report)._entries(marked(None, nothing.report))
+    assert [entry.label for entry in entries] == ["Left lung, aerated: not seen", "Right lung, aerated: not seen"]
+
+
+def test_findings_without_segments_are_outlined_on_their_key_slices(one: Case) -> None:
+    report = replace(one.report, segmentation=None)
+    made = released(Contours(None, report), one.study)
+    keys = sorted({finding.key.frame for finding in report.findings if finding.key is not None})
+    assert [reading.source_of(dataset) for dataset in made] == [places(one.volume)[index] for index in keys]
+    for finding, drawn in zip(report.findings, marked(None, report), strict=True):
+        assert finding.key is not None
+        pixels = made[keys.index(finding.key.frame)].pixel_array[:, :IMAGE]
+        rows, columns = np.nonzero(of(pixels, drawn.rgb))
+        box = (finding.key.polygon + 0.5) * 10
+        assert abs(columns.min() - box[:, 0].min()) < 6 and abs(rows.max() - box[:, 1].max()) < 6
+
+
+def test_findings_on_a_radiograph_are_outlined_beside_their_legend(tmp_path: Path) -> None:
+    study = documents.radiograph_study(tmp_path)
+    report = documents.radiograph_report(study)
+    [dataset] = released(Contours(None, report), study)
+    assert "ImagePositionPatient" not in dataset
+    drawn = of(dataset.pixel_array, marked(None, report)[0].rgb)
+    rows, columns = np.nonzero(drawn[:, : 40 * (dataset.Rows // 60)])
+    times = dataset.Rows // 60
+    assert abs(rows.min() / times - 10) < 1 and abs(columns.max() / times - 25) < 1

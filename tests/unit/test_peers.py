@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from node import dimse, peers
-from node.config import Config, Peer
+from node.config import Config
 from node.errors import Refused, TryAgain
 from node.peers.statuses import TABLE, classify
 from node.receive.association import Limits
 from node.receive.listener import Listener
 from node.receive.negotiation import Context, Rejection, Request
+from node.sections import Peer
 from tests.peers import node_config
 from tests.senders import CT, EXPLICIT, encode, instance, write
 

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from node.config import Config, Node, Peer, Route
+from node.config import Config
 from node.errors import ConfigError
 from node.routes import Routes, header_values
+from node.sections import Node, Peer, Route
 
 PEERS = tuple(Peer(name=name, ae_title=name.upper(), host="h", port=1) for name in ("pacs", "archive", "ct1"))
 

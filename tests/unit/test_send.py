@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from node import peers, send
-from node.config import Config, Node, Peer, Route, Send
+from node.config import Config
 from node.errors import TryAgain
 from node.queries import Queries
+from node.sections import Node, Peer, Route, Send
 from node.spool import Spool
 from node.store import JobResult, NewOutput, OutputFile, Store
 from tests.conftest import Arrivals, Clock

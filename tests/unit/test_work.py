@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from node.config import Config, Peer, Route
-from node.config import Work as WorkSettings
+from node.config import Config
 from node.queries import Queries
 from node.runners.base import Outcome, Request, RunnerDied
+from node.sections import Peer, Route
+from node.sections import Work as WorkSettings
 from node.spool import Spool
 from node.store import JobResult, NewOutput, OutputFile, Store
 from node.work import Work

@@ -1,0 +1,158 @@
+"""The sections of the configuration: what each key is, its default and its limits.
+
+Keys are kebab-case in the file; docs/configuration.md says what each means.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, field_validator
+
+from pipelines.outputs.profiles import PROFILES, Heatmap, Profile, Report, Segmentation, with_changes
+
+AETitle = Annotated[str, Field(pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$", max_length=16)]  # PS3.5, VR AE
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+
+
+def kebab(name: str) -> str:
+    """A field's name as the file writes it."""
+    return name.replace("_", "-")
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, kebab-case keys, no unknown ones."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=AliasGenerator(validation_alias=kebab, serialization_alias=kebab),
+        populate_by_name=True,
+    )
+
+
+class Node(Section):
+    """`[node]`: who we are, where we listen, where bytes and state live, and the limits at the door."""
+
+    ae_title: AETitle = "OVERREAD"
+    host: str = "0.0.0.0"
+    port: int = Field(11112, ge=0, le=65535)
+    spool: Path = Path("spool")
+    database: str = "sqlite:///overread.db"
+    max_associations: int = Field(32, ge=1)
+    max_associations_per_address: int = Field(16, ge=1)
+    max_pdu: int = Field(131072, ge=4096, le=1 << 20)  # bytes
+    acse_timeout: float = Field(10, gt=0)  # seconds; so are the next three
+    dimse_timeout: float = Field(30, gt=0)
+    network_timeout: float = Field(60, gt=0)
+    idle_pdu_timeout: float = Field(15, gt=0)
+    min_free_disk: int = Field(2 << 30, ge=0)  # bytes; below it we answer 0xA700
+    quiet_time: float = Field(5, ge=0)  # seconds, for studies that no route takes
+    longest_wait: float = Field(600, gt=0)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_json: bool = False
+
+    @field_validator("database")
+    @classmethod
+    def _known_database(cls, url: str) -> str:
+        if not url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
+            raise ValueError("want sqlite:///FILE or postgresql://USER@HOST/NAME")
+        return url
+
+
+class Work(Section):
+    """`[work]`: how jobs run."""
+
+    device: str = "auto"  # auto | cpu | cuda | cuda:N
+    models: tuple[Path, ...] = ()  # a site's own model folders, beside the bundled ones
+    time_limit: float = Field(1800, gt=0)  # seconds for one job
+    attempts: int = Field(3, ge=1)
+    lease: float = Field(30, gt=1)  # seconds; renewed while the job runs
+    retry_after: float = Field(5, ge=0)  # seconds before the second attempt, doubled each time
+
+
+class Send(Section):
+    """`[send]`: how results are delivered."""
+
+    attempts: int = Field(20, ge=1)
+    lease: float = Field(300, gt=1)  # seconds
+    retry_after: float = Field(5, ge=0)
+    longest_wait: float = Field(900, gt=0)  # seconds between two attempts at most
+
+
+class Peer(Section):
+    """`[[peer]]`: a remote application entity: where it is and what it may do here."""
+
+    name: Name
+    ae_title: AETitle
+    host: str
+    port: int = Field(ge=1, le=65535)
+    may: tuple[Literal["echo", "store"], ...] = ("echo",)
+    addresses: tuple[str, ...] = ()  # networks it may call from; default: its host
+    associations: int = Field(1, ge=1, le=16)  # at once, when many results of one output go to it
+    profile: str = "standard"  # one of PROFILES; each of the next keys changes it for this peer
+    segmentation: Segmentation | None = None
+    keep_empty_frames: bool | None = None
+    max_frames: int | None = Field(None, ge=0)
+    report: tuple[Report, ...] | None = None
+    heatmap: Heatmap | None = None
+    burn_contours: bool | None = None
+    parametric_map: bool | None = None
+    key_objects: bool | None = None
+    presentation_state: bool | None = None
+    pdf: bool | None = None
+    root: bool | None = None
+
+    @cached_property
+    def gets(self) -> Profile:
+        """In which form this peer gets each kind of result."""
+        names = [field.name for field in dataclasses.fields(Profile) if field.name != "says"]
+        changes = {name: getattr(self, name) for name in names}
+        return with_changes(PROFILES[self.profile], {name: v for name, v in changes.items() if v is not None})
+
+    @field_validator("profile")
+    @classmethod
+    def _is_a_profile(cls, name: str) -> str:
+        if name not in PROFILES:
+            raise ValueError(f"there is no profile {name!r}{nearest(name, list(PROFILES))}")
+        return name
+
+    @field_validator("report", mode="before")
+    @classmethod
+    def _several_reports(cls, value: Any) -> Any:
+        """One form or a list of them; "none" is an empty list."""
+        if isinstance(value, str):
+            return () if value == "none" else (value,)
+        return value
+
+    @field_validator("addresses")
+    @classmethod
+    def _are_networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            ipaddress.ip_network(value, strict=False)
+        return values
+
+
+class Route(Section):
+    """`[[route]]`: which studies run which pipelines, and who gets the results. `match` is read by node.routes."""
+
+    name: Name
+    match: dict[str, Any] = Field(default_factory=dict)
+    from_peers: tuple[Name, ...] = Field((), validation_alias="from", serialization_alias="from")
+    pipelines: tuple[Name, ...] = Field(min_length=1)
+    send_to: tuple[Name, ...] = ()
+    quiet_time: float | None = Field(None, ge=0)
+    longest_wait: float | None = Field(None, gt=0)
+    priority: int = Field(0, ge=-10, le=10)
+    say_unsuitable: bool = False  # send a report that says why a pipeline did not run
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The end of an error line: the known name that is most like `name`, or all known names."""
+    close = difflib.get_close_matches(kebab(name), known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known)) or 'none'}"
