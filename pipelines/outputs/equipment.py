@@ -9,8 +9,9 @@ from datetime import datetime, timedelta, timezone
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from pipelines.frames import numbers
 from pipelines.outputs.codes import Code
-from pipelines.outputs.identity import IMPLEMENTATION_CLASS_UID, MANUFACTURER, PURPOSE, Maker
+from pipelines.outputs.identity import IMPLEMENTATION_CLASS_UID, MANUFACTURER, PURPOSE, Maker, is_ours
 from pipelines.study import Study
 
 WARNING = "AI result, not for primary diagnosis"
@@ -24,16 +25,25 @@ _OFFSET = {
 }  # fmt: skip
 
 
+_STEP, _HIGHEST = 100_000, 2**31 - 1
+
+
 def series_number(study: Study, maker: Maker, output: str) -> int:
-    """A Series Number in the pipeline's own high range that no series of the study has; the same at every rerun."""
+    """A Series Number in the pipeline's own high range, above that of every series of the study: viewers open the one
+    with the lowest number first, which must be an image and not a result. The same at every rerun."""
     first = _FIRST_NUMBER.get(maker.pipeline)
     if first is None:  # a site's own pipeline: above the table, from its name
         first = 10_000 + zlib.crc32(maker.pipeline.encode()) % 900 * 1000
-    taken = {str(series.get("SeriesNumber", "")) for series in study.series}
     offset = _OFFSET.get(output, 16 + zlib.crc32(output.encode()) % 4)
     number = first + 20 * (min(study.revision, 50) - 1) + offset
-    while str(number) in taken:
-        number += 1_000_000
+    stated = [numbers(one.instances[0].header, "SeriesNumber", 1) for one in study.series
+              if not is_ours(one.instances[0].header)]  # fmt: skip
+    highest = max((int(one[0]) for one in stated if one is not None), default=0)
+    if number <= highest <= _HIGHEST - 2 * _STEP:  # beyond that no room is left above it
+        number += (highest // _STEP + 1) * _STEP
+    taken = {int(one[0]) for one in stated if one is not None}
+    while number in taken:
+        number += _STEP
     return number
 
 

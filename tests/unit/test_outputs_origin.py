@@ -142,3 +142,9 @@ def test_series_numbers_of_outputs_pipelines_and_revisions_are_apart(tmp_path: P
     numbers = [equipment.series_number(each, maker, output) for each in (study, later) for maker in (MAKER, other)
                for output in ("segmentation", "report", "heatmap")]  # fmt: skip
     assert len(set(numbers)) == 12 and numbers[:3] == [9001, 9002, 9003]
+
+
+@pytest.mark.parametrize(("highest", "wanted"), [(30026, 109001), (9000, 9001), (2_147_400_000, 9001), (9001, 109001)])
+def test_results_stand_after_the_images_in_lists_by_series_number(tmp_path: Path, highest: int, wanted: int) -> None:
+    study = written(tmp_path, shape=(3, 16, 16), change=lambda dataset, _: setattr(dataset, "SeriesNumber", highest))
+    assert equipment.series_number(study, MAKER, "segmentation") == wanted
