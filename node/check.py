@@ -149,7 +149,7 @@ def _peers(config: Config, echo: bool) -> Iterator[Line]:
             f"{peer.ae_title} at {peer.host}:{peer.port}; may {may} here from {', '.join(peer.addresses) or peer.host}"
         )
         if peer.name in destinations:
-            text += "; gets " + ", ".join(f"{kind} ({form})" for kind, form in peer.forms.items() if peer.takes(kind))
+            text += f"; gets {', '.join(peer.gets.words())}"
         if echo:
             answer = peers.echo(config, peer)
             said = (

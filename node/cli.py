@@ -129,6 +129,7 @@ def try_(
     pipeline: Annotated[str, typer.Argument(help="A pipeline's name, such as ct-lung.")],
     folder: Annotated[Path, typer.Argument(help="A folder that holds one study.")],
     out: Annotated[Path, typer.Option(help="Where to write the results.")],
+    profile: Annotated[str, typer.Option(help="The destination: standard, ohif, weasis, ...")] = "standard",
     device: str = "auto",
     models: Annotated[
         list[Path] | None, typer.Option(help="A folder of model packages, beside the bundled ones.")
@@ -138,7 +139,7 @@ def try_(
     """Run a pipeline on a folder of files: no network, no database."""
     from node import trial
 
-    told = trial.run(pipeline, folder, out, device, tuple(models or ()))
+    told = trial.run(pipeline, folder, out, device, tuple(models or ()), profile)
     if json:
         screens.as_json(told)
     else:

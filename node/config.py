@@ -6,11 +6,13 @@ key) overrides the file's `ae-title` in `[node]`.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +20,7 @@ from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import ConfigError
+from pipelines.outputs.profiles import PROFILES, Heatmap, Profile, Report, Segmentation, with_changes
 
 AETitle = Annotated[str, Field(pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$", max_length=16)]  # PS3.5, VR AE
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
@@ -95,18 +98,40 @@ class Peer(_Section):
     may: tuple[Literal["echo", "store"], ...] = ("echo",)
     addresses: tuple[str, ...] = ()  # networks it may call from; default: its host
     associations: int = Field(1, ge=1, le=16)  # at once, when many results of one output go to it
-    segmentation: Literal["binary", "none"] = "binary"  # the form in which it gets each kind of result
-    report: Literal["tid1500", "none"] = "tid1500"
-    heatmap: Literal["series", "none"] = "series"
+    profile: str = "standard"  # one of PROFILES; each of the next keys changes it for this peer
+    segmentation: Segmentation | None = None
+    keep_empty_frames: bool | None = None
+    max_frames: int | None = Field(None, ge=0)
+    report: tuple[Report, ...] | None = None
+    heatmap: Heatmap | None = None
+    burn_contours: bool | None = None
+    parametric_map: bool | None = None
+    key_objects: bool | None = None
+    presentation_state: bool | None = None
+    pdf: bool | None = None
+    root: bool | None = None
 
-    @property
-    def forms(self) -> Mapping[str, str]:
-        """Kind of result -> the form in which this peer gets it, or "none"."""
-        return {"segmentation": self.segmentation, "report": self.report, "heatmap": self.heatmap}
+    @cached_property
+    def gets(self) -> Profile:
+        """In which form this peer gets each kind of result."""
+        names = [field.name for field in dataclasses.fields(Profile) if field.name != "says"]
+        changes = {name: getattr(self, name) for name in names}
+        return with_changes(PROFILES[self.profile], {name: v for name, v in changes.items() if v is not None})
 
-    def takes(self, output: str) -> bool:
-        """Whether an output goes to this peer: a kind that has no key here always does."""
-        return self.forms.get(output) != "none"
+    @field_validator("profile")
+    @classmethod
+    def _is_a_profile(cls, name: str) -> str:
+        if name not in PROFILES:
+            raise ValueError(f"there is no profile {name!r}{nearest(name, list(PROFILES))}")
+        return name
+
+    @field_validator("report", mode="before")
+    @classmethod
+    def _several_reports(cls, value: Any) -> Any:
+        """One form or a list of them; "none" is an empty list."""
+        if isinstance(value, str):
+            return () if value == "none" else (value,)
+        return value
 
     @field_validator("addresses")
     @classmethod
@@ -127,6 +152,7 @@ class Route(_Section):
     quiet_time: float | None = Field(None, ge=0)
     longest_wait: float | None = Field(None, gt=0)
     priority: int = Field(0, ge=-10, le=10)
+    say_unsuitable: bool = False  # send a report that says why a pipeline did not run
 
 
 class Config(BaseSettings):
@@ -164,10 +190,10 @@ class Config(BaseSettings):
                             f"route {route.name!r}: {key} names {name!r}, no such [[peer]]{nearest(name, peers)}"
                         )
             for name in route.send_to:
-                if set(self.peer(name).forms.values()) == {"none"}:
+                if not self.peer(name).gets.forms:
                     raise ValueError(
                         f"route {route.name!r}: send-to names {name!r}, which takes no kind of result: "
-                        "give it a segmentation, report or heatmap, or leave it out"
+                        "give it a profile, segmentation, report or heatmap, or leave it out"
                     )
         return self
 

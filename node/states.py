@@ -30,6 +30,8 @@ DELIVERY: dict[str, frozenset[str]] = {
     "failed": frozenset({"due"}),
 }
 
+STAT = 100  # the priority of what should be seen soon; those of routes lie between -10 and 10
+
 TABLES = {"study": STUDY, "job": JOB, "delivery": DELIVERY}
 
 

@@ -15,14 +15,20 @@ from node.config import nearest
 from node.errors import ConfigError, Unsuitable
 from pipelines import registry
 from pipelines.base import execute, maker_of
+from pipelines.outputs.profiles import PROFILES
 from pipelines.study import Study
 
 
-def run(name: str, folder: Path, out: Path, device: str, models: tuple[Path, ...]) -> dict[str, Any]:
-    """Run pipeline `name` on the study in `folder`, write its objects to `out`; what happened as plain data.
+def run(
+    name: str, folder: Path, out: Path, device: str, models: tuple[Path, ...], profile: str = "standard"
+) -> dict[str, Any]:
+    """Run pipeline `name` on the study in `folder`, write its objects, in the forms of `profile`, to `out`; what
+    happened as plain data.
 
-    Raises ConfigError for an unknown pipeline, NotAStudy, and ModelError.
+    Raises ConfigError for an unknown pipeline or profile, NotAStudy, and ModelError.
     """
+    if profile not in PROFILES:
+        raise ConfigError(f"profile {profile!r}", f"no such profile{nearest(profile, list(PROFILES))}")
     if name not in registry.names():
         raise ConfigError(f"pipeline {name!r}", f"no such pipeline{nearest(name, sorted(registry.names()))}")
     begun = time.perf_counter()
@@ -34,7 +40,8 @@ def run(name: str, folder: Path, out: Path, device: str, models: tuple[Path, ...
     }  # fmt: skip
     try:
         series = pipeline.select(study)
-        executed = execute(pipeline, study, series, maker_of(pipeline, __version__, datetime.now(UTC)))
+        maker = maker_of(pipeline, __version__, datetime.now(UTC))
+        executed = execute(pipeline, study, series, maker, forms=PROFILES[profile].forms)
     except Unsuitable as error:
         return told | {"outcome": "unsuitable", "reason": error.reason}
     out.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from node.queries import Queries
 from node.runners.base import Outcome, Request, Runner, RunnerBroken, RunnerDied, files_of
 from node.spool import Spool
 from node.store import Job, Store
+from pipelines.outputs.profiles import STANDARD, Form, Profile, forms_for
 
 log = logs.get(__name__)
 POLL = 0.1  # seconds between two looks
@@ -84,6 +85,8 @@ class Work:
             study_uid=job.study_uid, revision=job.revision, pipeline=job.pipeline, created_at=job.created_at,
             files=files_of(instances, self._spool), spool=self._spool.root,
             former=self._queries.former_result(job.study_id, job.pipeline, job.revision),
+            forms=forms_for(self._gets(peer) for peer in job.peers),
+            say_unsuitable=any(one.say_unsuitable for one in self._config.routes if one.name in job.routes),
         )  # fmt: skip
         log.info("job runs", study=job.study_uid, pipeline=job.pipeline, revision=job.revision, attempt=job.attempts)
         outcome = self._wait(job, self._runner.run(request), stop)
@@ -114,9 +117,12 @@ class Work:
         except TryAgain as error:
             log.warning("lease not renewed", reason=error.reason)
 
-    def _takes(self, peer: str, output: str) -> bool:
+    def _takes(self, peer: str, form: Form | None) -> bool:
+        return self._gets(peer).takes(form)
+
+    def _gets(self, peer: str) -> Profile:
         # A peer that the configuration no longer has keeps its deliveries, which wait until somebody decides.
-        return next((one.takes(output) for one in self._config.peers if one.name == peer), True)
+        return next((one.gets for one in self._config.peers if one.name == peer), STANDARD)
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
         if outcome.word == "done":
@@ -124,7 +130,7 @@ class Work:
             self._store.finish_job(job, outcome.outputs, outcome.result, self._takes)
             log.info("job done", study=job.study_uid, pipeline=job.pipeline, outputs=[o.name for o in outcome.outputs])
         elif outcome.word == "skipped":
-            self._store.skip_job(job, outcome.reason)
+            self._store.skip_job(job, outcome.reason, outcome.outputs, self._takes)
             log.info("job skipped", study=job.study_uid, pipeline=job.pipeline, reason=outcome.reason)
         elif outcome.word == "stopped":
             self._store.retry_job(job, outcome.reason, self._store.clock(), counts=False)

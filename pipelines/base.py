@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pipelines.match import Match
     from pipelines.outputs.identity import Maker
+    from pipelines.outputs.profiles import Form
     from pipelines.study import Series, Study
 
 
@@ -58,12 +59,14 @@ class Objects(Sequence["Dataset"]):
 @dataclass(frozen=True)
 class Result:
     """What a pipeline found: outputs in the order of delivery; `findings`: what the log keeps in plain words and
-    numbers (JSON); `features`: the numbers and categories that monitoring watches."""
+    numbers (JSON); `features`: the numbers and categories that monitoring watches; `urgent`: a person should look soon
+    (STAT): the study's further jobs and all its results go before others."""
 
     outputs: Sequence[Output]
     findings: Mapping[str, Any] = field(default_factory=dict)
     features: Mapping[str, float | str | None] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds, such as load, predict, measure
+    urgent: bool = False
 
 
 class Pipeline(Protocol):
@@ -115,9 +118,10 @@ class Released:
 
 @dataclass(frozen=True)
 class Made:
-    """One output as a series of objects; `kept`: what `take` made of each."""
+    """One output as a series of objects; `kept`: what `take` made of each; `form`: see `pipelines.outputs.forms`."""
 
     name: str
+    form: Form | None
     SOPClassUID: str
     SeriesInstanceUID: str
     kept: tuple[Any, ...]
@@ -132,6 +136,7 @@ class Executed:
     findings: Mapping[str, Any]
     features: Mapping[str, float | str | None]
     timings: Mapping[str, float]
+    urgent: bool
 
 
 Spread = Callable[[int, Callable[[int], Any]], Iterable[tuple[int, Any]]]
@@ -150,42 +155,73 @@ def execute(
     maker: Maker,
     take: Callable[[Released], Any] = lambda released: released,
     spread: Spread = one_by_one,
+    forms: Collection[Form] | None = None,
 ) -> Executed:
-    """Run a pipeline on the series that it selected, make its DICOM objects, and let none pass that fails the gate.
+    """Run a pipeline on the series that it selected, make its DICOM objects in the `forms` that are wanted (None: the
+    standard ones), and let none pass that fails the gate.
 
     `take` gets each object as soon as it has passed, in the process that made it, so that it can be written there and
     then: what it gives counts only when `execute` returns. `spread` tells where the objects are made. Raises
     Unsuitable, InvalidOutput, and what the model raises.
     """
-    from pipelines.outputs.check import Gate
-
     begun = time.perf_counter()
     result = pipeline.run(study, series)
     timings = {"run": time.perf_counter() - begun, **{f"run.{name}": took for name, took in result.timings.items()}}
-    names = [output.name for output in result.outputs]
+    begun = time.perf_counter()
+    made, wrote = make(result.outputs, study, maker, take, spread, forms)
+    timings |= {f"write.{name}": took for name, took in wrote.items()} | {"write": time.perf_counter() - begun}
+    return Executed(made, series, result.findings, result.features, timings, result.urgent)
+
+
+def make(
+    outputs: Sequence[Output],
+    study: Study,
+    maker: Maker,
+    take: Callable[[Released], Any] = lambda released: released,
+    spread: Spread = one_by_one,
+    forms: Collection[Form] | None = None,
+) -> tuple[tuple[Made, ...], Mapping[str, float]]:
+    """The DICOM objects of `outputs`, as `execute` says, and the seconds of each output. Raises InvalidOutput."""
+    from pipelines.outputs.check import Gate
+    from pipelines.outputs.forms import shaped
+    from pipelines.outputs.profiles import STANDARD
+
+    shapes = shaped(outputs, STANDARD.forms if forms is None else forms)
+    names = [one.output.name for one in shapes]
     if len(set(names)) < len(names):
         raise InvalidOutput(f"two outputs of {', '.join(names)} have one name, from which their UIDs are derived")
-    gate = Gate(study, maker)
-    begun = time.perf_counter()
-    objects = [output.to_dicom(study, maker) for output in result.outputs]
+    gate = Gate(study, maker, names)
+    objects = [one.output.to_dicom(study, maker) for one in shapes]
     places = [(output, index) for output, one in enumerate(objects) for index in range(len(one))]
 
-    def make(place: int) -> tuple[str, str, Any, float]:
+    def one_object(place: int) -> tuple[Any, ...]:
         began = time.perf_counter()
         output, index = places[place]
         released = gate.release(names[output], index + 1, objects[output][index])
         kept = take(released)
         return released.SOPClassUID, released.SeriesInstanceUID, kept, time.perf_counter() - began
 
-    found = dict(spread(len(places), make))
-    made = []
+    found = dict(spread(len(places), one_object))
+    made, seconds = [], {}
     for output, name in enumerate(names):
         ours = [found[place] for place, (its, _) in enumerate(places) if its == output]
-        timings[f"write.{name}"] = sum(one[3] for one in ours)
+        seconds[name] = sum(one[3] for one in ours)
         if ours:
-            made.append(Made(name, ours[0][0], ours[0][1], tuple(one[2] for one in ours)))
-    timings["write"] = time.perf_counter() - begun
-    return Executed(tuple(made), series, result.findings, result.features, timings)
+            made.append(Made(name, shapes[output].form, ours[0][0], ours[0][1], tuple(one[2] for one in ours)))
+    return tuple(made), seconds
+
+
+def decline(
+    study: Study,
+    maker: Maker,
+    why: Unsuitable,
+    take: Callable[[Released], Any] = lambda released: released,
+    forms: Collection[Form] | None = None,
+) -> tuple[Made, ...]:
+    """A report that says why the pipeline did not run on the study, in the forms of report that are wanted."""
+    from pipelines.outputs.declined import declined
+
+    return make(declined(study, maker, why), study, maker, take, forms=forms)[0]
 
 
 def maker_of(pipeline: Pipeline, software_version: str, created: Any) -> Maker:

@@ -26,8 +26,8 @@ class Radiograph:
 
     @classmethod
     def from_instance(cls, instance: Instance) -> Radiograph:
-        """Read the pixels of a single-frame grey image. Raises Unsuitable, with the place, for pixel data that cannot be
-        decoded or is shorter than its header says."""
+        """Read the pixels of a single-frame grey image. Raises Unsuitable, with the place, for pixel data that cannot
+        be decoded or is shorter than its header says."""
         frames = int((numbers(instance.header, "NumberOfFrames", 1) or (1,))[0])
         if frames != 1:
             raise Unsuitable(f"{image(instance)} has {frames} frames, a radiograph has one")

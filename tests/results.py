@@ -92,8 +92,9 @@ class Case:
     def made(self, maker: Maker = MAKER) -> dict[str, list[Dataset]]:
         """The DICOM objects of each output, through the gate."""
         made = {}
-        gate = Gate(self.study, maker)
-        for output in (self.segmentation, self.report, self.heatmap):
+        outputs = (self.segmentation, self.report, self.heatmap)
+        gate = Gate(self.study, maker, [output.name for output in outputs])
+        for output in outputs:
             made[output.name] = list(output.to_dicom(self.study, maker))
             for number, dataset in enumerate(made[output.name], 1):
                 gate.release(output.name, number, dataset)

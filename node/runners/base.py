@@ -12,6 +12,7 @@ from node.errors import OverreadError
 from node.queries import StoredInstance
 from node.spool import Spool
 from node.store.nouns import JobResult, NewOutput
+from pipelines.outputs.profiles import STANDARD, Form
 
 
 def files_of(instances: Iterable[StoredInstance], spool: Spool) -> dict[str, str]:
@@ -38,6 +39,8 @@ class Request:
     files: Mapping[str, str]
     spool: Path
     former: Mapping[str, Any] | None = None  # see Queries.former_result
+    forms: frozenset[Form] = STANDARD.forms  # in which its destinations want results
+    say_unsuitable: bool = False  # make a report that says why the pipeline did not run
 
 
 @dataclass(frozen=True)

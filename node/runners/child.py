@@ -7,7 +7,7 @@ import gc
 import hashlib
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
@@ -22,8 +22,8 @@ from node.spool import Spool
 from node.spreading import spread_over_processes
 from node.store.nouns import JobResult, NewOutput, OutputFile
 from pipelines import registry
-from pipelines.base import InvalidOutput, Pipeline, Released, Unsuitable, execute, maker_of
-from pipelines.study import NotAStudy, Replaced
+from pipelines.base import InvalidOutput, Made, Pipeline, Released, Unsuitable, decline, execute, maker_of
+from pipelines.study import NotAStudy, Replaced, Study
 
 log = logs.get(__name__)
 
@@ -59,41 +59,60 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
 
 def answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
     """Run one request to its outcome; what goes wrong is classified here."""
-    begun = time.perf_counter()
     try:
         study = ready.study(request, _replaced(request.former))
-        maker = maker_of(pipeline, __version__, datetime.fromtimestamp(request.created_at, UTC))
-        series = ready.series(pipeline, study)
-        former = request.former
-        made_by = {**pipeline.model, "pipeline_version": pipeline.version}
-        if former and (former["series_uid"], former["input_digest"], former["model"]) == (
-            series.SeriesInstanceUID, series.digest, made_by,
-        ):  # fmt: skip
-            reason = f"unchanged: revision {request.revision} brought nothing that {pipeline.name} reads"
-            return Outcome("skipped", f"{reason}; the result of revision {former['revision']} stands")
-        spool = Spool(request.spool)
-        executed = execute(
-            pipeline, study, series, maker,
-            lambda released: _write(released, study.StudyInstanceUID, spool), spread_over_processes,
-        )  # fmt: skip
-        outputs = tuple(
-            NewOutput(one.name, one.SeriesInstanceUID, one.SOPClassUID, one.kept) for one in executed.made
-        )
-        if outputs:
-            spool.sync_results(study.StudyInstanceUID)
-        timings = {**executed.timings, "all": time.perf_counter() - begun}
-        result = JobResult(
-            series.SeriesInstanceUID, series.digest, made_by,
-            {name: round(seconds, 4) for name, seconds in timings.items()}, executed.findings, executed.features,
-        )  # fmt: skip
-        return Outcome("done", outputs=outputs, result=result)
-    except (Unsuitable, NotAStudy) as error:
+        try:
+            return _run(pipeline, study, request, ready)
+        except Unsuitable as error:
+            made = _say_unsuitable(pipeline, study, error, request) if request.say_unsuitable else ()
+            return Outcome("skipped", _told(error), made)
+    except NotAStudy as error:
         return Outcome("skipped", _told(error))
     except (OutOfMemory, OSError) as error:
         return Outcome("retry", _told(error))
     except Exception as error:  # noqa: BLE001  the loop's one broad except: the job fails, the models stay warm
         log.error("job broke", pipeline=pipeline.name, where=logs.where(error), error=type(error).__name__)
         return Outcome("failed", _told(error))
+
+
+def _run(pipeline: Pipeline, study: Study, request: Request, ready: Ready) -> Outcome:
+    begun = time.perf_counter()
+    maker = maker_of(pipeline, __version__, datetime.fromtimestamp(request.created_at, UTC))
+    series = ready.series(pipeline, study)
+    former = request.former
+    made_by = {**pipeline.model, "pipeline_version": pipeline.version}
+    if former and (former["series_uid"], former["input_digest"], former["model"]) == (
+        series.SeriesInstanceUID, series.digest, made_by,
+    ):  # fmt: skip
+        reason = f"unchanged: revision {request.revision} brought nothing that {pipeline.name} reads"
+        return Outcome("skipped", f"{reason}; the result of revision {former['revision']} stands")
+    spool = Spool(request.spool)
+    executed = execute(
+        pipeline, study, series, maker,
+        lambda released: _write(released, study.StudyInstanceUID, spool), spread_over_processes, request.forms,
+    )  # fmt: skip
+    outputs = _kept(executed.made, study, spool)
+    timings = {**executed.timings, "all": time.perf_counter() - begun}
+    result = JobResult(
+        series.SeriesInstanceUID, series.digest, made_by,
+        {name: round(seconds, 4) for name, seconds in timings.items()}, executed.findings, executed.features,
+        executed.urgent,
+    )  # fmt: skip
+    return Outcome("done", outputs=outputs, result=result)
+
+
+def _kept(made: Sequence[Made], study: Study, spool: Spool) -> tuple[NewOutput, ...]:
+    """What was made, once it is safe on the disk."""
+    if made:
+        spool.sync_results(study.StudyInstanceUID)
+    return tuple(NewOutput(one.name, one.SeriesInstanceUID, one.SOPClassUID, one.kept, one.form) for one in made)
+
+
+def _say_unsuitable(pipeline: Pipeline, study: Study, error: Unsuitable, request: Request) -> tuple[NewOutput, ...]:
+    maker = maker_of(pipeline, __version__, datetime.fromtimestamp(request.created_at, UTC))
+    spool = Spool(request.spool)
+    made = decline(study, maker, error, lambda one: _write(one, study.StudyInstanceUID, spool), request.forms)
+    return _kept(made, study, spool)
 
 
 def _warm(name: str, config: Config) -> Pipeline:

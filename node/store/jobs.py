@@ -13,6 +13,10 @@ from node.errors import IllegalMove
 from node.schema import deliveries, features, jobs, output_instances, outputs, studies
 from node.store.base import Base, new_id
 from node.store.nouns import Job, JobResult, NewOutput
+from pipelines.outputs.profiles import Form
+
+Takes = Callable[[str, Form | None], bool]
+"""Whether a peer takes a result in a form."""
 
 
 class Jobs(Base):
@@ -48,8 +52,9 @@ class Jobs(Base):
             body = {"pipeline": row.pipeline, "revision": row.revision, "attempt": row.attempts + 1, "worker": worker}
             audit.append(connection, now, "job.claimed", "work", f"study/{row.study_uid}", body)
         return Job(
-            row.id, row.study_id, row.study_uid, row.revision, row.pipeline, row.attempts + 1, row.created_at, worker
-        )
+            row.id, row.study_id, row.study_uid, row.revision, row.pipeline, row.attempts + 1, row.created_at, worker,
+            tuple(json.loads(row.routes)), tuple(json.loads(row.peers)),
+        )  # fmt: skip
 
     def renew_job(self, job: Job, lease: float) -> bool:
         """Keep the lease while the job runs; False when another worker has taken it."""
@@ -84,26 +89,18 @@ class Jobs(Base):
         job: Job,
         made: Sequence[NewOutput],
         result: JobResult,
-        takes: Callable[[str, str], bool] = lambda peer, output: True,
+        takes: Takes = lambda peer, form: True,
     ) -> None:
-        """Store a done job, its outputs, features, and one due delivery for each output and peer that `takes` it."""
+        """Store a done job, its outputs, features, and one due delivery for each output and peer that `takes` it. An
+        urgent result (STAT) goes before all others, and so do the study's further jobs."""
         now = self.clock()
         with self._write() as connection:
             row = self._own_job(connection, job)
-            sizes = {}
-            for output in made:
-                key = self._add_output(connection, job.id, output)
-                sizes[output.name] = {
-                    "sop_class": output.sop_class, "series_uid": output.series_uid, "instances": len(output.files),
-                    "sop_uids": [one.sop_uid for one in output.files], "digests": [one.digest for one in output.files],
-                }  # fmt: skip
-                for peer in (peer for peer in json.loads(row.peers) if takes(peer, output.name)):
-                    connection.execute(
-                        deliveries.insert().values(
-                            output_id=key, peer=peer, state="due", priority=row.priority, attempts=0, due_at=now,
-                            created_at=now,
-                        )
-                    )  # fmt: skip
+            priority = max(row.priority, states.STAT) if result.urgent else row.priority
+            if result.urgent:
+                same = (jobs.c.study_id == row.study_id) & jobs.c.state.in_(("due", "running"))
+                connection.execute(jobs.update().where(same).values(priority=priority))
+            sizes = self._add_outputs(connection, job.id, made, job.peers, takes, priority, now)
             if result.features:
                 connection.execute(features.insert(), [
                     {"job_id": job.id, "name": name, "text": value if isinstance(value, str) else None,
@@ -114,17 +111,23 @@ class Jobs(Base):
                 "series_uid": result.series_uid, "input_digest": result.input_digest, "model": dict(result.model),
                 "timings": dict(result.timings), "findings": dict(result.findings), "outputs": sizes,
             }  # fmt: skip
+            if result.urgent:
+                body["priority"] = "STAT"
             values = {
                 "series_uid": result.series_uid, "input_digest": result.input_digest,
                 "model": json.dumps(dict(result.model)), "timings": json.dumps(dict(result.timings)),
             }  # fmt: skip
             self._settle_job(connection, job, "done", now, None, body, values)
 
-    def skip_job(self, job: Job, reason: str) -> None:
-        """The pipeline does not take this study revision; `reason` is for a person."""
+    def skip_job(
+        self, job: Job, reason: str, made: Sequence[NewOutput] = (), takes: Takes = lambda peer, form: True
+    ) -> None:
+        """The pipeline does not take this study revision; `reason` is for a person. `made`: a report that says so."""
+        now = self.clock()
         with self._write() as connection:
-            self._own_job(connection, job)
-            self._settle_job(connection, job, "skipped", self.clock(), reason, {})
+            row = self._own_job(connection, job)
+            sizes = self._add_outputs(connection, job.id, made, job.peers, takes, row.priority, now)
+            self._settle_job(connection, job, "skipped", now, reason, {"outputs": sizes} if sizes else {})
 
     def fail_job(self, job: Job, reason: str) -> None:
         """Given up until a person looks."""
@@ -182,6 +185,29 @@ class Jobs(Base):
             told["reason"] = reason
         type_ = "job.retried" if state == "due" else f"job.{state}"
         audit.append(connection, now, type_, "work", f"study/{job.study_uid}", told)
+
+    def _add_outputs(
+        self, connection: sa.Connection, job_id: int, made: Sequence[NewOutput], peers: Sequence[str], takes: Takes,
+        priority: int, now: float,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The rows of outputs and of their deliveries; what the event says of them."""
+        told = {}
+        for output in made:
+            key = self._add_output(connection, job_id, output)
+            told[output.name] = {
+                "sop_class": output.sop_class, "series_uid": output.series_uid, "instances": len(output.files),
+                "sop_uids": [one.sop_uid for one in output.files], "digests": [one.digest for one in output.files],
+            }  # fmt: skip
+            if output.form is not None:
+                told[output.name]["form"] = str(output.form)
+            for peer in (peer for peer in peers if takes(peer, output.form)):
+                connection.execute(
+                    deliveries.insert().values(
+                        output_id=key, peer=peer, state="due", priority=priority, attempts=0, due_at=now,
+                        created_at=now,
+                    )
+                )  # fmt: skip
+        return told
 
     @staticmethod
     def _add_output(connection: sa.Connection, job_id: int, output: NewOutput) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.outputs.profiles import Form
+
 
 @dataclass(frozen=True)
 class Received:
@@ -48,6 +50,8 @@ class Job:
     attempts: int  # this one included
     created_at: float
     worker: str
+    routes: tuple[str, ...] = ()  # that asked for it
+    peers: tuple[str, ...] = ()  # that get its results
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,13 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class NewOutput:
-    """One output of a job: a series of one or more objects of one SOP class."""
+    """One output of a job: a series of one or more objects of one SOP class. `form`: see pipelines.outputs.profiles."""
 
     name: str
     series_uid: str
     sop_class: str
     files: tuple[OutputFile, ...]
+    form: Form | None = None
 
 
 @dataclass(frozen=True)
@@ -103,3 +108,4 @@ class JobResult:
     timings: Mapping[str, float]
     findings: Mapping[str, Any]
     features: Mapping[str, float | str | None] = field(default_factory=dict)
+    urgent: bool = False

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import Comprehensive3DSRStorage
+from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from pipelines.base import InvalidOutput, Released
-from pipelines.outputs import origin, placement
+from pipelines.outputs import codes, origin, placement
 from pipelines.outputs.completeness import missing
 from pipelines.outputs.encode import Encoder
 from pipelines.outputs.identity import Maker, is_ours
@@ -24,9 +24,10 @@ _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 
 
 class Gate:
-    """The gate for the results of one run on one study."""
+    """The gate for the results of one run on one study. `names`: its outputs, which may refer to each other."""
 
-    def __init__(self, study: Study, maker: Maker) -> None:
+    def __init__(self, study: Study, maker: Maker, names: Collection[str]) -> None:
+        self._results: dict[str, str | None] = {maker.uid(study, name): None for name in names}
         self._study = study
         self._maker = maker
         self._facts = _Facts.of(study)
@@ -42,20 +43,25 @@ class Gate:
         """
         encoder = self._encoders[name]
         fresh = encoder.fresh(dataset)  # what earlier objects shared with this one has been looked at there
-        for fault in _faults(name, number, dataset, fresh, self._study, self._maker, self._facts):
+        for fault in _faults(name, number, dataset, fresh, self._study, self._maker, self._facts, self._results):
             raise InvalidOutput(f"{name}, object {number}: {fault}")
         parts, unlike = _encoded(dataset, fresh, encoder)
         if unlike:
             raise InvalidOutput(f"{name}, object {number}: {unlike}")
+        self.admit(str(dataset.SOPInstanceUID), str(dataset.SOPClassUID))
         return Released(name, number, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID),
                         str(dataset.SeriesInstanceUID), parts)  # fmt: skip
+
+    def admit(self, uid: str, class_uid: str) -> None:
+        """Let later objects refer to one that was released, here or in another process."""
+        self._results[uid] = class_uid
 
 
 _READ_BACK = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientName", "PatientID", "InstanceNumber",
               "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")  # fmt: skip
+_REPORTS = (Comprehensive3DSRStorage, ComprehensiveSRStorage, BasicTextSRStorage)
 # What a series' objects share is looked at in the first of them, and again wherever it is not the very same element.
 _ONCE = ("StudyInstanceUID", "SeriesInstanceUID", "ContributingEquipmentSequence", "SeriesNumber")
-_REFERRED_TO = ("segmentation", "report", "heatmap")  # results that others may refer to
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ def _faults(
     study: Study,
     maker: Maker,
     facts: _Facts,
+    results: Mapping[str, str | None],
 ) -> Iterator[str]:
     """What is wrong with one object, the cheap looks first; each relies on those before it."""
     if fault := missing(dataset, fresh):
@@ -122,17 +129,12 @@ def _faults(
     ):
         yield "FrameOfReferenceUID is not that of the source"
     yield from _uid_faults(fresh)
-    yield from _reference_faults(fresh, facts.held, facts.known, lambda uid: uid in _ours(study, maker, name))
+    yield from _reference_faults(fresh, facts, results)
     if fault := placement.misplaced(dataset, facts.held):
         yield fault
-    if dataset.SOPClassUID == Comprehensive3DSRStorage:
-        yield from _report_faults(dataset, study)
+    if dataset.SOPClassUID in _REPORTS:
+        yield from _report_faults(name, dataset, study)
     yield from _pixel_faults(dataset)
-
-
-def _ours(study: Study, maker: Maker, name: str) -> set[str]:
-    """Results of this run that another one may refer to."""
-    return {maker.uid(study, output) for output in (*_REFERRED_TO, name)}
 
 
 def _text(header: Dataset, keyword: str) -> str:
@@ -149,36 +151,36 @@ def _uid_faults(dataset: Dataset) -> Iterator[str]:
                     yield f"{element.keyword} is not a valid UID"
 
 
-def _reference_faults(
-    dataset: Dataset, held: Mapping[str, Instance], known: Mapping[str, str], is_result: Callable[[str], bool]
-) -> Iterator[str]:
+def _reference_faults(dataset: Dataset, facts: _Facts, results: Mapping[str, str | None]) -> Iterator[str]:
     copied = ("ReferencedStudySequence", "ReferencedPatientSequence")  # the source's own, which are not for us to judge
     for item in _datasets(dataset, leave_out=copied):
         uid = item.get("ReferencedSOPInstanceUID")
-        if uid is None or (uid not in known and is_result(uid)):
+        if uid is None:
             continue
-        if uid not in known:
+        wanted = facts.known.get(uid) or results.get(uid)
+        if uid not in facts.known and uid not in results:
             yield "ReferencedSOPInstanceUID names an instance that the study does not hold"
-        elif item.get("ReferencedSOPClassUID") != known[uid]:
+        elif wanted is not None and item.get("ReferencedSOPClassUID") != wanted:
             yield "ReferencedSOPClassUID is not the class of the instance that is referred to"
-        elif uid in held and item.get("ReferencedFrameNumber"):
+        elif uid in facts.held and item.get("ReferencedFrameNumber"):
             numbers = item.ReferencedFrameNumber
             numbers = [numbers] if isinstance(numbers, int) else numbers
-            if any(not 1 <= int(one) <= int(held[uid].get("NumberOfFrames", 1)) for one in numbers):
+            if any(not 1 <= int(one) <= int(facts.held[uid].get("NumberOfFrames", 1)) for one in numbers):
                 yield "ReferencedFrameNumber names a frame that the instance does not have"
 
 
-def _report_faults(dataset: Dataset, study: Study) -> Iterator[str]:
+def _report_faults(name: str, dataset: Dataset, study: Study) -> Iterator[str]:
     if dataset.VerificationFlag != "UNVERIFIED":
         yield "VerificationFlag must say UNVERIFIED: nobody has verified it"
-    if any(one.output == "report" for one in study.replaces) and not dataset.get("PredecessorDocumentsSequence"):
+    if any(one.output == name for one in study.replaces) and not dataset.get("PredecessorDocumentsSequence"):
         yield "PredecessorDocumentsSequence lacks the earlier report that this one replaces"
     tracked = []
     for group in placement.content_items(dataset):
         if group.ValueType != "CONTAINER" or group.ConceptNameCodeSequence[0].CodeValue != "125007":
             continue
         inside = list(placement.content_items(group))
-        if not any(item.ValueType == "SCOORD" for item in inside):
+        as_text = dataset.ConceptNameCodeSequence[0].CodeValue == codes.ONCOLOGY_MEASUREMENT_REPORT.value
+        if not as_text and not any(item.ValueType == "SCOORD" for item in inside):
             yield "a measurement group has no 2D region: viewers would show nothing"
         tracked += [item.UID for item in inside if item.ValueType == "UIDREF"
                     and item.ConceptNameCodeSequence[0].CodeValue == "112040"]  # fmt: skip

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
+LabelMapSegmentationStorage = "1.2.840.10008.5.1.4.1.1.66.7"  # PS3.6 of 2024d, newer than pydicom's dictionary
+
 
 class Code(NamedTuple):
     """A coded concept: Code Value, Coding Scheme Designator, Code Meaning."""
@@ -46,11 +48,16 @@ NOT_SEEN = Code("47492008", "SCT", "Not seen")
 ABSENT = Code("272519000", "SCT", "Absent")
 PRESENT = Code("52101004", "SCT", "Present")
 
+# How an analysis went (CID 6042)
+SUMMARY_OF_ANALYSES = Code("111065", "DCM", "Summary of Analyses")
+NOT_ATTEMPTED = Code("111225", "DCM", "Not Attempted")
+
 # Report
 CT_PROCEDURE = Code("25045-6", "LN", "CT unspecified body region")  # CID 100
 MR_PROCEDURE = Code("25056-3", "LN", "MRI unspecified body region")  # CID 100
 XR_PROCEDURE = Code("43468-8", "LN", "XR unspecified body region")  # CID 100
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")  # TID 1500
+ONCOLOGY_MEASUREMENT_REPORT = Code("126001", "DCM", "Oncology Measurement Report")  # CID 7021, shown as text
 IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
 PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
 DEVICE = Code("121007", "DCM", "Device")  # CID 270
@@ -60,3 +67,18 @@ QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")  #
 # Provenance
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
 SOURCE_IMAGE = Code("121322", "DCM", "Source Image for Image Processing Operation")  # CID 7202
+
+# Documents: titles (CID 7010, CID 7000), who observed (TID 1002, TID 1004), what their items are called
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")  # TID 2010
+DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
+LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")  # TID 1204
+OBSERVER_TYPE = Code("121005", "DCM", "Observer Type")
+DEVICE_OBSERVER_UID = Code("121012", "DCM", "Device Observer UID")
+DEVICE_OBSERVER_NAME = Code("121013", "DCM", "Device Observer Name")
+DEVICE_OBSERVER_MANUFACTURER = Code("121014", "DCM", "Device Observer Manufacturer")
+DEVICE_OBSERVER_MODEL = Code("121015", "DCM", "Device Observer Model Name")
+DEVICE_OBSERVER_SERIAL = Code("121016", "DCM", "Device Observer Serial Number")
+ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")  # TID 4019
+ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")
+MANIFEST = Code("113030", "DCM", "Manifest")

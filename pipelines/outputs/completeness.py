@@ -7,7 +7,18 @@ from functools import cache
 
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
+from pydicom.uid import (
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+
+from pipelines.outputs.codes import LabelMapSegmentationStorage
 
 # Paths of keywords; each step before the last is a sequence, of which every item is looked into.
 _COMMON_1 = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
@@ -16,6 +27,13 @@ _COMMON_2 = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "Stud
 _PIXELS_1 = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
              "HighBit", "PixelRepresentation", "PixelData", "ImageType")  # fmt: skip
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+_DOCUMENT_1 = (
+    "InstanceNumber", "ContentDate", "ContentTime", "ValueType", "ContinuityOfContent",
+    "ContentSequence/RelationshipType", "ContentSequence/ValueType",
+    *(f"ConceptNameCodeSequence/{part}" for part in _CODE),
+    "CurrentRequestedProcedureEvidenceSequence/ReferencedSeriesSequence/ReferencedSOPSequence/ReferencedSOPInstanceUID",
+)  # fmt: skip
+_AREA, _GRAPHICS = "DisplayedAreaSelectionSequence", "GraphicAnnotationSequence"
 _SHARED, _FRAMES, _SEGMENTS = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SegmentSequence"
 
 _TYPE_1: dict[str, tuple[str, ...]] = {
@@ -46,12 +64,45 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
         "ImagePositionPatient", "ImageOrientationPatient", "LossyImageCompression",
         "SourceImageSequence/ReferencedSOPInstanceUID",
     ),
+    KeyObjectSelectionDocumentStorage: (
+        *_DOCUMENT_1, "ContentTemplateSequence/TemplateIdentifier",
+    ),
+    BasicTextSRStorage: (*_DOCUMENT_1, "CompletionFlag", "VerificationFlag"),
+    GrayscaleSoftcopyPresentationStateStorage: (
+        "InstanceNumber", "ContentLabel", "PresentationCreationDate", "PresentationCreationTime",
+        "PresentationLUTShape", "ReferencedSeriesSequence/SeriesInstanceUID",
+        "ReferencedSeriesSequence/ReferencedImageSequence/ReferencedSOPInstanceUID",
+        *(f"{_AREA}/{name}" for name in ("DisplayedAreaTopLeftHandCorner", "DisplayedAreaBottomRightHandCorner",
+                                         "PresentationSizeMode", "ReferencedImageSequence/ReferencedSOPInstanceUID")),
+        *(f"GraphicLayerSequence/{name}" for name in ("GraphicLayer", "GraphicLayerOrder")),
+        *(f"{_GRAPHICS}/{name}" for name in ("GraphicLayer", "ReferencedImageSequence/ReferencedSOPInstanceUID")),
+        *(f"{_GRAPHICS}/GraphicObjectSequence/{name}" for name in (
+            "GraphicAnnotationUnits", "GraphicDimensions", "NumberOfGraphicPoints", "GraphicData", "GraphicType")),
+        f"{_GRAPHICS}/TextObjectSequence/UnformattedTextValue",
+    ),
+    EncapsulatedPDFStorage: (
+        "InstanceNumber", "ConversionType", "BurnedInAnnotation", "MIMETypeOfEncapsulatedDocument",
+        "EncapsulatedDocument", "SourceInstanceSequence/ReferencedSOPInstanceUID",
+        *(f"ConceptNameCodeSequence/{part}" for part in _CODE),
+    ),
 }  # fmt: skip
 _TYPE_2: dict[str, tuple[str, ...]] = {
     SegmentationStorage: ("ContentDescription", "ContentCreatorName"),
     Comprehensive3DSRStorage: ("PerformedProcedureCodeSequence", "ReferencedPerformedProcedureStepSequence"),
     SecondaryCaptureImageStorage: ("PatientOrientation",),
+    KeyObjectSelectionDocumentStorage: ("ReferencedPerformedProcedureStepSequence",),
+    BasicTextSRStorage: ("PerformedProcedureCodeSequence", "ReferencedPerformedProcedureStepSequence"),
+    GrayscaleSoftcopyPresentationStateStorage: ("ContentDescription", "ContentCreatorName"),
+    EncapsulatedPDFStorage: ("DocumentTitle", "AcquisitionDateTime", "ContentDate", "ContentTime"),
 }
+_TYPE_1[ComprehensiveSRStorage], _TYPE_2[ComprehensiveSRStorage] = (
+    _TYPE_1[Comprehensive3DSRStorage], _TYPE_2[Comprehensive3DSRStorage]
+)  # fmt: skip
+# The background has no tracking, and a frame shows all segments at once (PS3.3 C.8.20.2, Supplement 243).
+_TYPE_1[LabelMapSegmentationStorage] = tuple(
+    path for path in _TYPE_1[SegmentationStorage] if "Tracking" not in path and "SegmentIdentification" not in path
+)
+_TYPE_2[LabelMapSegmentationStorage] = _TYPE_2[SegmentationStorage]
 
 
 def missing(dataset: Dataset, fresh: Dataset) -> str | None:

@@ -17,7 +17,8 @@ WARNING = "AI result, not for primary diagnosis"
 
 # Series numbers: each pipeline has a hundred of its own, ten for each revision, so that a study's lists stay sorted.
 _FIRST_NUMBER = {"ct-lung": 9000}
-_OFFSET = {"segmentation": 1, "report": 2, "heatmap": 3}
+_OFFSET = {"segmentation": 1, "report": 2, "heatmap": 3, "key-objects": 4, "presentation": 5, "document": 6, "root": 7,
+           "report-flat": 8}  # fmt: skip
 
 
 def series_number(study: Study, maker: Maker, output: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from pydicom.datadict import tag_for_keyword
@@ -13,10 +12,11 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
 from pipelines.base import InvalidOutput
+from pipelines.radiograph import Radiograph
 from pipelines.study import Instance, Study
+from pipelines.volume import Volume
 
-if TYPE_CHECKING:
-    from pipelines.volume import Volume
+Source = Volume | Radiograph  # what outputs are made on
 
 # Root attributes of the Patient, General Study, Patient Study and Clinical Trial modules (PS3.3 C.7.1.1, C.7.1.3,
 # C.7.2.1, C.7.2.2, C.7.2.3) and SOP Common's character set, without which their text would change its meaning.
@@ -90,7 +90,7 @@ def _decimal(value: object) -> str:
     return text if len(text) <= 16 else format_number_as_ds(float(text))  # some scanners overrun DS's 16 characters
 
 
-def is_multi_frame(volume: Volume) -> bool:
+def is_multi_frame(volume: Source) -> bool:
     """True when the volume's frames are those of one enhanced multi-frame instance."""
     return "PerFrameFunctionalGroupsSequence" in volume.instances[0].header
 
@@ -147,11 +147,13 @@ def _distinct(instances: Iterable[Instance]) -> list[Instance]:
     return list({one.SOPInstanceUID: one for one in instances}.values())
 
 
-def stand_ins(volume: Volume, study: Study) -> list[Dataset]:
+def stand_ins(volume: Source, study: Study) -> list[Dataset]:
     """The source as highdicom wants to see it: UIDs and geometry alone, whatever else the real headers lack.
 
     One dataset for each frame of a single-frame series in the volume's order, or one for an enhanced instance.
     """
+    if isinstance(volume, Radiograph):
+        return [bare(one, study, volume) for one in _distinct(volume.instances)]
     if is_multi_frame(volume):
         return [_multi_frame_stand_in(volume, study)]
     found, shared = [], bare(volume.instances[0], study, volume)
@@ -184,18 +186,19 @@ def _multi_frame_stand_in(volume: Volume, study: Study) -> Dataset:
     return one
 
 
-def bare(instance: Instance, study: Study, volume: Volume) -> Dataset:
+def bare(instance: Instance, study: Study, volume: Source) -> Dataset:
     """One instance's UIDs and what highdicom asks for, nothing of the patient: `take_identity` gives that later."""
     one = Dataset()
     for keyword in TYPE_2:
         setattr(one, keyword, None)
     one.StudyInstanceUID = study.StudyInstanceUID
     one.SOPClassUID, one.SOPInstanceUID = instance.SOPClassUID, instance.SOPInstanceUID
-    one.SeriesInstanceUID = str(volume.instances[0].get("SeriesInstanceUID", ""))
+    one.SeriesInstanceUID = str(instance.get("SeriesInstanceUID", ""))
     one.Modality = str(instance.get("Modality", "OT"))
-    one.Rows, one.Columns = volume.voxels.shape[1:]
     one.FrameOfReferenceUID = str(volume.instances[0].get("FrameOfReferenceUID", "")) or None
-    one.SliceThickness = format_number_as_ds(float(volume.spacing[0]))
+    if isinstance(volume, Volume):
+        one.Rows, one.Columns = volume.voxels.shape[1:]
+        one.SliceThickness = format_number_as_ds(float(volume.spacing[0]))
     _take_lossy(one, instance)
     return one
 

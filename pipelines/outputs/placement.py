@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
 
 from pipelines.outputs import origin
+from pipelines.outputs.codes import LabelMapSegmentationStorage
 from pipelines.study import Instance
 
 TOLERANCE = 0.01  # mm, at every corner of a frame
@@ -17,7 +18,8 @@ TOLERANCE = 0.01  # mm, at every corner of a frame
 def misplaced(dataset: Dataset, held: Mapping[str, Instance]) -> str | None:
     """What of `dataset` does not lie on its source, as a text; None when all does. `held`: the study's instances."""
     look: Callable[[Dataset, Mapping[str, Instance]], str | None] | None = {
-        SegmentationStorage: _segmentation, SecondaryCaptureImageStorage: _capture,
+        SegmentationStorage: _segmentation, LabelMapSegmentationStorage: _segmentation,
+        SecondaryCaptureImageStorage: _capture,
     }.get(dataset.SOPClassUID)  # fmt: skip
     return look(dataset, held) if look else _regions(dataset, held)
 

@@ -1,10 +1,11 @@
-"""Report: findings as a Comprehensive 3D SR by TID 1500, Imaging Measurement Report (PS3.16 A, PS3.3 A.35.13)."""
+"""Report: findings as an SR document by TID 1500, Imaging Measurement Report (PS3.16 A, PS3.3 A.35.13)."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from highdicom import sr
@@ -18,17 +19,38 @@ from pipelines.outputs.codes import Code
 from pipelines.outputs.identity import MANUFACTURER, Maker
 from pipelines.outputs.parts import Evaluation, Finding, KeyRegion, Measurement
 from pipelines.outputs.segmentation import Segmentation
+from pipelines.radiograph import Radiograph
 from pipelines.study import Study
-
-if TYPE_CHECKING:
-    from pipelines.volume import Volume
 
 _CONTAINS = sr.RelationshipTypeValues.CONTAINS
 
 
+@dataclass(frozen=True)
+class Style:
+    """How a report is written for those who read it.
+
+    `by_segment`: a finding with a segment refers to that, and viewers show the values as text. `editable`: outlines
+    stand under their measurements and are named as the tool of OHIF that takes them over, and then measures anew.
+    """
+
+    title: Code = codes.IMAGING_MEASUREMENT_REPORT  # from CID 7021
+    storage: type = sr.Comprehensive3DSR
+    by_segment: bool = False
+    editable: bool = False
+
+
+STYLES = {
+    "tid1500": Style(),
+    "tid1500-text": Style(codes.ONCOLOGY_MEASUREMENT_REPORT, by_segment=True),
+    "ohif-editable": Style(editable=True),
+    "comprehensive-2d": Style(storage=sr.ComprehensiveSR),
+}
+_EDITED_WITH = "Cornerstone3DTools@^0.1.0:PlanarFreehandROI"  # the tracking identifier by which OHIF knows its own tool
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Findings on one volume.
+    """Findings on one volume or radiograph.
 
     A finding with a key region becomes a measurement group with a 2D outline on its key slice: viewers go blank on
     groups that refer only to a segmentation. A finding without one is a negative result, and is said as a qualitative
@@ -36,12 +58,13 @@ class Report:
     measured.
     """
 
-    volume: Volume
+    volume: origin.Source
     findings: Sequence[Finding]
     evaluations: Sequence[Evaluation] = ()
     segmentation: Segmentation | None = None
     procedure: Code = codes.CT_PROCEDURE  # from CID 100
     name: str = "report"
+    style: Style = STYLES["tid1500"]
 
     def to_dicom(self, study: Study, maker: Maker) -> Sequence[Dataset]:
         """One SR document: complete, unverified, preliminary; it names the earlier report that it replaces."""
@@ -49,9 +72,8 @@ class Report:
 
     def _make(self, study: Study, maker: Maker) -> Dataset:
         source = self.volume.instances[0].header
-        segmented = self.segmentation is not None and bool(self.segmentation.masks.any())
-        evidence = self._evidence(study, maker, segmented)
-        made = sr.Comprehensive3DSR(
+        evidence = self._evidence(study, maker)
+        made = self.style.storage(
             evidence=evidence,
             content=self._content(study, maker),
             series_instance_uid=maker.uid(study, self.name, "series"),
@@ -71,11 +93,11 @@ class Report:
         made.ContentTemplateSequence[0].MappingResource = "DCMR"
         return made
 
-    def _evidence(self, study: Study, maker: Maker, segmented: bool) -> list[Dataset]:
+    def _evidence(self, study: Study, maker: Maker) -> list[Dataset]:
         evidence = list({str(one.SOPInstanceUID): one for one in origin.stand_ins(self.volume, study)}.values())
-        if segmented and self.segmentation is not None and evidence[0].FrameOfReferenceUID:
+        if self._segmented and self.segmentation is not None:
             made = origin.bare(self.volume.instances[0], study, self.volume)
-            made.SOPClassUID = "1.2.840.10008.5.1.4.1.1.66.4"
+            made.SOPClassUID = self.segmentation.SOPClassUID
             made.SOPInstanceUID = maker.uid(study, self.segmentation.name)
             made.SeriesInstanceUID = maker.uid(study, self.segmentation.name, "series")
             evidence.append(made)
@@ -100,7 +122,7 @@ class Report:
             model_name=maker.model,
             serial_number=maker.serial_number,
         )
-        root = sr.ContainerContentItem(PydicomCode(*codes.IMAGING_MEASUREMENT_REPORT), template_id="1500")
+        root = sr.ContainerContentItem(PydicomCode(*self.style.title), template_id="1500")
         root.ContentSequence = sr.ContentSequence()
         root.ContentSequence.extend(sr.LanguageOfContentItemAndDescendants(_coded(codes.ENGLISH)))
         root.ContentSequence.extend(
@@ -130,11 +152,20 @@ class Report:
         if finding.site:
             laterality = PydicomCode(*finding.laterality) if finding.laterality else None
             sites.append(sr.FindingSite(PydicomCode(*finding.site), laterality=laterality))
-        group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        region = self._region(finding.key)
+        measurements = [_measurement(one) for one in finding.measurements]
+        placing: dict[str, Any] = {"referenced_regions": [region]}
+        template: type = sr.VolumetricROIMeasurementsAndQualitativeEvaluations  # TID 1411
+        if isinstance(self.volume, Radiograph):
+            template, placing = sr.PlanarROIMeasurementsAndQualitativeEvaluations, {"referenced_region": region}  # 1410
+        elif self.style.by_segment and finding.segment is not None and self._segmented:
+            placing = {"referenced_segment": self._segment(finding.segment, study, maker)}
+        group = template(
             tracking_identifier=sr.TrackingIdentifier(
-                uid=maker.uid(study, "tracking", finding.tracking_id), identifier=finding.tracking_id
+                uid=maker.uid(study, "tracking", finding.tracking_id),
+                identifier=_EDITED_WITH if self.style.editable else finding.tracking_id,
             ),
-            referenced_regions=[self._region(finding.key)],
+            **placing,
             finding_type=PydicomCode(*finding.type),
             finding_sites=sites,
             algorithm_id=sr.AlgorithmIdentification(
@@ -143,11 +174,33 @@ class Report:
                 parameters=list(maker.software_versions),
                 manufacturer=MANUFACTURER,
             ),
-            measurements=[_measurement(one) for one in finding.measurements],
+            measurements=measurements,
         )
         for one in finding.evaluations:
             group[0].ContentSequence.append(_evaluation(one))
-        return group  # type: ignore[return-value]  # a template is a list of content items, typed as datasets
+        if self.style.editable:
+            group[0].ContentSequence.append(_evaluation(Evaluation(codes.COMMENT, finding.tracking_id)))
+            _put_under_measurements(group[0])
+        return group
+
+    @property
+    def _segmented(self) -> bool:
+        """Whether there is a segmentation object to refer to."""
+        header = self.volume.instances[0].header
+        return (
+            self.segmentation is not None
+            and bool(self.segmentation.masks.any())
+            and bool(header.get("FrameOfReferenceUID"))
+        )
+
+    def _segment(self, number: int, study: Study, maker: Maker) -> sr.ReferencedSegment:
+        assert self.segmentation is not None
+        return sr.ReferencedSegment(
+            sop_class_uid=self.segmentation.SOPClassUID,
+            sop_instance_uid=maker.uid(study, self.segmentation.name),
+            segment_number=number,
+            source_series=sr.SourceSeriesForSegmentation(str(self.volume.instances[0].get("SeriesInstanceUID", ""))),
+        )
 
     def _region(self, key: KeyRegion) -> sr.ImageRegion:
         """The outline as a closed 2D polyline; image coordinates are indices plus half a pixel (PS3.3 C.18.6.1.1)."""
@@ -164,6 +217,23 @@ class Report:
                 [number] if origin.is_multi_frame(self.volume) else None,
             ),
         )
+
+
+def _put_under_measurements(group: Dataset) -> None:
+    """Move a group's outline under each of its measurements, where OHIF looks for it (TID 300, row 7)."""
+    items = list(group.ContentSequence)
+    regions = [item for item in items if item.ValueType == "SCOORD"]
+    for item in items:
+        if item.ValueType != "NUM":
+            continue
+        below = []
+        for region in regions:
+            moved = copy.deepcopy(region)
+            moved.RelationshipType = "INFERRED FROM"
+            below.append(moved)
+        item.ContentSequence = [*(item.get("ContentSequence") or ()), *below]
+    if any(item.ValueType == "NUM" for item in items):
+        group.ContentSequence = [item for item in items if item.ValueType != "SCOORD"]
 
 
 def _coded(code: Code) -> sr.CodedConcept:

@@ -1,8 +1,10 @@
-"""Segmentation: a label map as DICOM SEG, BINARY and native, on the grid of its source series (PS3.3 A.51)."""
+"""Segmentation: a label map as DICOM SEG on the grid of its source series, native: BINARY (PS3.3 A.51), or LABELMAP
+(Supplement 243) for destinations that take it."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ from highdicom.seg import Segmentation as HighdicomSegmentation
 from highdicom.seg import SegmentDescription
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as PydicomCode
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from pipelines.base import Objects
 from pipelines.outputs import codes, equipment, origin
@@ -32,33 +34,57 @@ class Segmentation:
     """A label map on the grid of `volume`.
 
     `masks`: uint8 (frames, rows, columns), each voxel 0 or a segment's number. All segments are described, also one
-    without voxels; frames without voxels are left out.
+    without voxels; frames without voxels are left out, unless `empty_frames`. `how`: binary, labelmap, or
+    labelmap-without-background (which describes no segment 0: viewers that count colours by position need that).
+    `most_frames`: where one BINARY object would have more frames, each segment gets an object of its own.
     """
 
     volume: Volume
     masks: np.ndarray
     segments: Sequence[Segment]
     name: str = "segmentation"
+    how: str = "binary"
+    empty_frames: bool = False
+    most_frames: int = 0
+
+    @property
+    def SOPClassUID(self) -> str:
+        """SOP Class UID of the objects."""
+        return str(SegmentationStorage) if self.how == "binary" else codes.LabelMapSegmentationStorage
 
     def to_dicom(self, study: Study, maker: Maker) -> Sequence[Dataset]:
-        """One SEG; none when no voxel is labelled, or the source has no frame of reference to place it in."""
+        """One SEG, or one for each segment (see `most_frames`); none when no voxel is labelled, or the source has no
+        frame of reference to place it in."""
         source = self.volume.instances[0].header
         if self.masks.shape != self.volume.voxels.shape:
             raise ValueError(f"masks of shape {self.masks.shape} on a volume of {self.volume.voxels.shape}")
         if not self.masks.any() or not source.get("FrameOfReferenceUID"):
             return []
-        return Objects(1, lambda _: self._make(study, maker))
+        if not self.most_frames or self._frames() <= self.most_frames:
+            return Objects(1, lambda _: self._make(study, maker))
+        found = [one for one in self.segments if (self.masks == one.number).any()]
+        return Objects(len(found), lambda at: self._only(found[at])._make(study, maker, at + 1))
 
-    def _make(self, study: Study, maker: Maker) -> Dataset:
+    def _frames(self) -> int:
+        """How many frames one BINARY object would have."""
+        if self.empty_frames:
+            return len(self.masks) * len(self.segments)
+        return sum(int((self.masks == one.number).any(axis=(1, 2)).sum()) for one in self.segments)
+
+    def _only(self, segment: Segment) -> Segmentation:
+        masks = (self.masks == segment.number).astype(np.uint8)
+        return dataclasses.replace(self, masks=masks, segments=[dataclasses.replace(segment, number=1)])
+
+    def _make(self, study: Study, maker: Maker, number: int = 1) -> Dataset:
         source = self.volume.instances[0].header
-        made = self._build(study, maker)
+        made = self._build(study, maker, number)
         self._correct(made, study, maker)
         origin.take_identity(made, source)
         origin.take_region(made, source)
         equipment.mark(made, study, maker, source, self.name, "segmentation")
         return made
 
-    def _build(self, study: Study, maker: Maker) -> HighdicomSegmentation:
+    def _build(self, study: Study, maker: Maker, number: int) -> HighdicomSegmentation:
         planes = origin.planes(self.volume)
         measures = PixelMeasuresSequence(
             pixel_spacing=[float(value) for value in planes[0].PixelSpacing],
@@ -68,12 +94,12 @@ class Segmentation:
         return HighdicomSegmentation(
             source_images=origin.stand_ins(self.volume, study),
             pixel_array=self.masks,
-            segmentation_type="BINARY",
+            segmentation_type="BINARY" if self.how == "binary" else "LABELMAP",
             segment_descriptions=[self._description(one, study, maker) for one in self.segments],
             series_instance_uid=maker.uid(study, self.name, "series"),
             series_number=equipment.series_number(study, maker, self.name),
-            sop_instance_uid=maker.uid(study, self.name),
-            instance_number=1,
+            sop_instance_uid=maker.uid(study, self.name, number if number > 1 else 0),
+            instance_number=number,
             manufacturer=MANUFACTURER,
             manufacturer_model_name=maker.model,
             software_versions=list(maker.software_versions),  # type: ignore[arg-type]  # a tuple raises a warning
@@ -83,7 +109,7 @@ class Segmentation:
             plane_orientation=PlaneOrientationSequence(
                 "PATIENT", [float(value) for value in planes[0].ImageOrientationPatient]
             ),
-            omit_empty_frames=True,
+            omit_empty_frames=not self.empty_frames,
             content_label="AI_SEG",
             content_description=equipment.WARNING,
         )
@@ -129,6 +155,8 @@ class Segmentation:
         if "ContentCreatorName" not in made:
             made.ContentCreatorName = None  # Type 2: no person
         planes = origin.planes(self.volume)
+        if self.how == "labelmap-without-background":
+            made.SegmentSequence = [item for item in made.SegmentSequence if item.SegmentNumber != 0]
         shared = made.SharedFunctionalGroupsSequence[0]
         shared.PlaneOrientationSequence[0].ImageOrientationPatient = list(planes[0].ImageOrientationPatient)
         shared.PixelMeasuresSequence[0].PixelSpacing = list(planes[0].PixelSpacing)

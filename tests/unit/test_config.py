@@ -7,6 +7,7 @@ import pytest
 from node import config as configuration
 from node.config import without_password
 from node.errors import ConfigError
+from pipelines.outputs.profiles import STANDARD, Form
 
 GOOD = """
 [node]
@@ -56,7 +57,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
         (("port = 104", "port = 70000"), "peer.0.port", "less than or equal to 65535"),
         (("port = 104\n", ""), "peer.0.port", "required"),
         (("send-to = [\"pacs\"]", "send-to = [\"pac\"]"), "", "did you mean 'pacs'?"),
-        (("port = 104", "port = 104\nheatmap = \"video\""), "peer.0.heatmap", "'series' or 'none'"),
+        (("port = 104", "port = 104\nheatmap = \"video\""), "peer.0.heatmap", "'series', 'multi-frame' or 'none'"),
         (("port = 104", "port = 104\nheatmap = \"none\"\nreport = \"none\"\nsegmentation = \"none\""), "",
          "takes no kind of result"),
         (("host = \"10.0.0.1\"", "host = \"10.0.0.1\"\naddresses = [\"10.0.0.300\"]"), "addresses", "IPv4 or IPv6"),
@@ -107,5 +108,6 @@ def test_the_example_that_init_writes_is_valid_and_shows_the_defaults(tmp_path: 
 
 def test_a_peer_takes_every_output_but_the_kinds_that_it_is_spared(tmp_path: Path) -> None:
     peer = _load(tmp_path, GOOD.replace("port = 104", 'port = 104\nsegmentation = "none"')).peer("pacs")
-    kinds = ("segmentation", "report", "heatmap", "a kind of another pipeline")
-    assert [peer.takes(kind) for kind in kinds] == [False, True, True, True]
+    forms = (*sorted(STANDARD.forms, key=str), None)  # None: a kind of another pipeline
+    assert [str(form) for form in forms if not peer.gets.takes(form)] == ["report=tid1500", "segmentation=binary"]
+    assert peer.gets.takes(Form("report", "tid1500", refers="none"))  # it names no segmentation that the peer lacks

@@ -11,6 +11,7 @@ import typer
 from node import audit, states
 from node.cli import app
 from node.config import Node, Peer, Route, Send, Work
+from pipelines.outputs.profiles import PROFILES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +39,12 @@ def test_every_key_stands_in_configuration(section: type) -> None:
     for name, field in section.model_fields.items():  # type: ignore[attr-defined]
         key = str(field.validation_alias or name.replace("_", "-"))
         assert re.search(rf"`(\w+\.)?{key}`", text), key
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_stands_in_configuration_with_what_it_gives(name: str) -> None:
+    profile = PROFILES[name]
+    assert f"| `{name}` | {profile.says} | {'; '.join(profile.words())} |" in _doc("docs/configuration.md")
 
 
 @pytest.mark.parametrize("event", audit.TYPES)

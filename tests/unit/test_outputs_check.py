@@ -28,7 +28,7 @@ def made(one: Case) -> dict[str, list[Dataset]]:
 
 
 def check(name: str, datasets: list[Dataset], study: Study, maker: Maker) -> None:
-    gate = Gate(study, maker)
+    gate = Gate(study, maker, ("segmentation", "report", "heatmap", name))
     for number, dataset in enumerate(datasets, 1):
         gate.release(name, number, dataset)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import pytest
 import sqlalchemy as sa
 
-from node import audit
+from node import audit, states
 from node.errors import IllegalMove, TryAgain
 from node.queries import Queries
 from node.store import Answer, JobResult, NewOutput, OutputFile, Store
@@ -86,6 +87,23 @@ def test_closing_fails_when_an_instance_came_in_between(arrivals: Arrivals, quer
     arrivals.add(2)
     assert not arrivals.store.close_study(seen.id, seen.last_received_at, "too early", [], {})
     assert queries.open_studies()[0].id == seen.id
+
+
+def test_an_urgent_result_goes_before_all_others_and_so_do_the_studys_further_jobs(
+    arrivals: Arrivals, queries: Queries, store: Store
+) -> None:
+    arrivals.add(1)
+    arrivals.close(queries, "first", "second", peers=("pacs",))
+    job = store.claim_job("w", 30)
+    assert job is not None and job.pipeline == "first"
+    store.finish_job(job, [NewOutput("report", "1.9", "1.2", FILES[:1])], dataclasses.replace(RESULT, urgent=True))
+    second = store.claim_job("w", 30)
+    assert second is not None
+    store.finish_job(second, [NewOutput("report", "1.8", "1.2", FILES[1:])], RESULT)
+    with store.engine.connect() as connection:
+        assert connection.execute(sa.text("select priority from deliveries")).scalars().all() == [states.STAT] * 2
+    told = [event.body for event in queries.events("study/1.2.3") if event.type == "job.done"]
+    assert [body.get("priority") for body in told] == ["STAT", None]
 
 
 def test_a_job_is_claimed_once_and_by_priority(arrivals: Arrivals, queries: Queries, store: Store) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from node.config import Config, Peer
+from node.config import Config, Peer, Route
 from node.config import Work as WorkSettings
 from node.queries import Queries
 from node.runners.base import Outcome, Request, RunnerDied
@@ -179,17 +179,40 @@ def test_stopping_the_node_gives_the_running_job_back(
     assert _job(queries)["attempts"] == 0, "a stop is not the job's fault"
 
 
-def test_a_peer_is_spared_the_kind_of_result_that_it_does_not_take(
+def test_each_peer_gets_the_forms_of_its_profile(
     store: Store, queries: Queries, spool: Spool, runner: Steered, arrivals: Arrivals
 ) -> None:
-    pacs = Peer(name="pacs", ae_title="PACS", host="h", port=1, report="none")
+    pacs = Peer(name="pacs", ae_title="PACS", host="h", port=1, profile="images-only")
     archive = Peer(name="archive", ae_title="ARCHIVE", host="h", port=1)
     config = Config(**{"peer": (pacs, archive)})
-    heatmap = NewOutput("heatmap", "1.8", "1.2", (OutputFile("1.8.1", "results/b", "d", 1),))
-    runner.ends = [Outcome("done", outputs=(*DONE.outputs, heatmap), result=DONE.result)]
+    made = [(str(form), form) for form in (*pacs.gets.forms, *(archive.gets.forms - pacs.gets.forms))] + [("other", None)]
+    outputs = [NewOutput(name, f"1.8.{at}", "1.2", (OutputFile(f"1.8.{at}.1", f"results/{at}", "d", 1),), form)
+               for at, (name, form) in enumerate(made)]  # fmt: skip
+    runner.ends = [Outcome("done", outputs=tuple(outputs), result=DONE.result)]
     store.skip_job(store.claim_job("w", 30), "not this one")  # type: ignore[arg-type]
     arrivals.add(3)
     arrivals.close(queries, peers=("pacs", "archive", "gone"))
     _run(Work(config, store, queries, spool, runner, "w"), store)
+    assert runner.requests[0].forms == pacs.gets.forms | archive.gets.forms
     sent = {output["name"]: [one["peer"] for one in output["deliveries"]] for output in _job(queries)["outputs"]}
-    assert sent == {"report": ["archive", "gone"], "heatmap": ["pacs", "archive", "gone"]}
+    assert sent == {
+        "burn-contours": ["pacs"], "heatmap=series": ["pacs", "archive", "gone"], "other": ["pacs", "archive", "gone"],
+        "segmentation=binary": ["archive", "gone"], "report=tid1500": ["archive", "gone"],
+    }  # fmt: skip
+    done = [event for event in queries.events("study/1.2.3") if event.type == "job.done"][-1]
+    assert done.body["outputs"]["burn-contours"]["form"] == "burn-contours"
+
+
+def test_a_report_that_says_why_nothing_ran_is_sent_where_a_route_wants_it(
+    store: Store, queries: Queries, spool: Spool, runner: Steered, arrivals: Arrivals
+) -> None:
+    config = Config(**{"route": (Route(name="chest", pipelines=("ct-lung",), say_unsuitable=True),)})
+    runner.ends = [Outcome("skipped", "a phantom", DONE.outputs)]
+    store.skip_job(store.claim_job("w", 30), "not this one")  # type: ignore[arg-type]
+    arrivals.add(3)
+    arrivals.close(queries)
+    _run(Work(config, store, queries, spool, runner, "w"), store)
+    assert runner.requests[0].say_unsuitable
+    job = _job(queries)
+    assert (job["state"], job["reason"]) == ("skipped", "a phantom")
+    assert [one["peer"] for output in job["outputs"] for one in output["deliveries"]] == ["pacs"]
