@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from models.nets.xray_triage import XrayTriage
 
 Method = Callable[["XrayTriage", torch.Tensor, int], torch.Tensor]
-STEPS = 24  # of the path of integrated gradients
-MASK = 20  # pixels of the network's input that are covered at a time
+STEPS = 16  # of the path of integrated gradients
+MASK = 32  # pixels of the network's input that are covered at a time
 # A map after randomisation may be like the one before by this much (Spearman's rank correlation, its amount).
 LIMIT = 0.5
 
 
 def grad_cam(net: XrayTriage, x: torch.Tensor, label: int) -> torch.Tensor:
-    """Grad-CAM (Selvaraju et al., ICCV 2017; MONAI's) of the mean of the members: (batch, cells, cells), not below 0."""
+    """Grad-CAM (Selvaraju et al., ICCV 2017; MONAI's) averaged over the members: (batch, cells, cells), at least 0."""
     maps = [_member_cam(member, x, label) for member in net.members]
     return torch.stack(maps).mean(0)
 
@@ -65,7 +65,7 @@ def integrated_gradients(net: XrayTriage, x: torch.Tensor, label: int) -> torch.
 
 
 def occlusion(net: XrayTriage, x: torch.Tensor, label: int) -> torch.Tensor:
-    """How much the logit falls when a place is covered with the image's mean (Zeiler and Fergus, ECCV 2014; MONAI's)."""
+    """How much the logit falls when a place is covered with the image's mean (Zeiler and Fergus, 2014; MONAI's)."""
 
     class Logit(nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -74,7 +74,7 @@ def occlusion(net: XrayTriage, x: torch.Tensor, label: int) -> torch.Tensor:
     maps = []
     for one in x:
         look = OcclusionSensitivity(Logit().eval(), mask_size=MASK, n_batch=32, mode="mean_img", overlap=0.5,
-                                    activate=False)  # fmt: skip
+                                    activate=False, verbose=False)  # fmt: skip
         with torch.no_grad():
             found, _ = look(one[None, None])
             uncovered = net.finding_logits(one[None])[0].mean(0)[0, label]
@@ -90,8 +90,8 @@ METHODS: dict[str, Method] = {
 
 
 def explain(net: XrayTriage, x: torch.Tensor, label: int, method: str) -> np.ndarray:
-    """The map of ``method`` for squares (batch, size, size): float32 of the same shape, each from 0 to 1 (all zero where
-    nothing speaks for the label). Raises ModelError for an unknown method."""
+    """The map of ``method`` for squares (batch, size, size): float32 of the same shape, each from 0 to 1 (all zero
+    where nothing speaks for the label). Raises ModelError for an unknown method."""
     if method not in METHODS:
         raise ModelError(f"no method {method!r}; there is: {', '.join(METHODS)}")
     return stretched(METHODS[method](net, x, label), x.shape[-1])
@@ -144,7 +144,7 @@ def _randomise(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float:
-    """The amount of Spearman's rank correlation of two maps; 1 where either is constant, for such a map says nothing."""
+    """The amount of Spearman's rank correlation of two maps; 1 where either is constant: such a map says nothing."""
     a, b = a.ravel(), b.ravel()
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 1.0
@@ -157,9 +157,9 @@ def sanity_check(
     """Randomise ``net`` from the top down and compare the maps of squares ``x`` (batch, size, size), each for its own
     one of ``labels``.
 
-    Returns ``likeness``: stage -> mean amount of the rank correlation with the map of the trained network; ``all``: that
-    of the last stage, in which nothing learned is left; ``limit`` and ``passed``. A map that is constant for the trained
-    network fails.
+    Returns ``likeness``: stage -> mean amount of the rank correlation with the map of the trained network; ``all``:
+    that of the last stage, in which nothing learned is left; ``limit`` and ``passed``. A map that is constant for the
+    trained network fails.
     """
     how = METHODS[method] if isinstance(method, str) else method
     labels = list(labels)
@@ -179,8 +179,8 @@ def sanity_check(
 
 
 def _small(maps: torch.Tensor) -> np.ndarray:
-    """One map on a grid of 20 x 20, so that ranks are not those of single pixels' noise."""
-    return functional.adaptive_avg_pool2d(maps[:, None].float(), 20)[0, 0].detach().cpu().numpy()
+    """One map on a grid of 16 x 16, so that ranks are not those of single pixels' noise."""
+    return functional.adaptive_avg_pool2d(maps[:, None].float(), 16)[0, 0].detach().cpu().numpy()
 
 
 def allowed(card: ModelCard, method: str) -> None:
@@ -195,6 +195,6 @@ def allowed(card: ModelCard, method: str) -> None:
         )
     if not checked.get("passed", False):
         raise ModelError(
-            f"{card.name} {card.version}: {method!r} has failed its sanity check on this model (with random weights its "
-            f"maps stay alike by {checked.get('all')}, at most {checked.get('limit')} is allowed); use another method"
+            f"{card.name} {card.version}: {method!r} has failed its sanity check on this model (with random weights "
+            f"its maps stay alike by {checked.get('all')}, the limit is {checked.get('limit')}); use another method"
         )

@@ -1,4 +1,4 @@
-"""A loaded model for radiographs: which view, which findings and how sure, how usual the image is, and where it looked."""
+"""A loaded model for radiographs: which view, which findings, how sure, how usual the image is, where it looked."""
 
 from __future__ import annotations
 

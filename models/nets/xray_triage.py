@@ -41,9 +41,11 @@ class LogSumExp(nn.Module):
 class Finder(DenseNet):
     """A DenseNet whose last layer scores each place before the pooling."""
 
-    def __init__(self, findings: int, init_features: int, growth_rate: int, blocks: Sequence[int]) -> None:
+    def __init__(
+        self, findings: int, init_features: int, growth_rate: int, blocks: Sequence[int], bottleneck: int
+    ) -> None:
         super().__init__(
-            2, 2, findings, init_features=init_features, growth_rate=growth_rate, block_config=tuple(blocks)
+            2, 2, findings, init_features, growth_rate, block_config=tuple(blocks), bn_size=bottleneck
         )
         depth = self.class_layers.out.in_features
         self.class_layers = nn.Sequential(
@@ -66,31 +68,32 @@ class Finder(DenseNet):
 class XrayTriage(nn.Module):
     """What a card's ``network.name = "xray-triage"`` builds.
 
-    Beside the networks there are ``scale`` and ``offset`` (findings): the calibration of the ensemble's mean logits; and
-    ``centre`` (members, depth) and ``whiten`` (members, depth, depth): where the features of validation images lie.
+    Beside the networks there are ``scale`` and ``offset`` (findings): the calibration of the ensemble's mean logits;
+    and ``centre`` (members, depth) and ``whiten`` (members, depth, depth): where features of validation images lie.
     """
 
     def __init__(
         self,
         findings: Sequence[str],
         views: Sequence[str],
-        size: int = 160,
-        view_size: int = 112,
+        size: int = 128,
+        view_size: int = 96,
         members: int = 3,
         init_features: int = 16,
         growth_rate: int = 12,
-        blocks: Sequence[int] = (4, 8),
+        blocks: Sequence[int] = (3, 6),
         view_blocks: Sequence[int] = (3, 4, 4),
+        bottleneck: int = 2,
     ) -> None:
         super().__init__()
         if FRONTAL not in views or INVERTED not in views:
             raise ValueError(f"views must name {FRONTAL!r} and {INVERTED!r}")
         self.findings, self.views, self.size, self.view_size = tuple(findings), tuple(views), size, view_size
         self.members = nn.ModuleList(
-            Finder(len(findings), init_features, growth_rate, blocks) for _ in range(members)
+            Finder(len(findings), init_features, growth_rate, blocks, bottleneck) for _ in range(members)
         )  # fmt: skip
         self.view_net = DenseNet(
-            2, 2, len(views), init_features=init_features, growth_rate=growth_rate, block_config=tuple(view_blocks)
+            2, 2, len(views), init_features, growth_rate, block_config=tuple(view_blocks), bn_size=bottleneck
         )
         depth = self.members[0].class_layers.out.in_channels
         self.register_buffer("scale", torch.ones(len(findings)))
@@ -105,7 +108,7 @@ class XrayTriage(nn.Module):
         return LoadedClassifier(card, self, runtime)
 
     def view_probability(self, image: np.ndarray, runtime: Runtime) -> np.ndarray:
-        """Probabilities (views) of an image (rows, columns), averaged over the image, its mirror image and its middle."""
+        """Probabilities (views) of an image (rows, columns), averaged over it, its mirror image and its middle."""
         rows, columns = image.shape
         r, c = rows // 25, columns // 25
         middle = image[r : rows - r or None, c : columns - c or None]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pickle
 import platform
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +34,7 @@ from models.training.xray_fit import (
     view_step,
 )
 from models.training.xray_judge import calibrate, check_explanations, judge, judge_views, limits
-from models.training.xray_samples import SIZE, VIEW_SIZE, VIEWS, Roll
+from models.training.xray_samples import SHARE, SIZE, VIEW_SIZE, VIEWS, Roll
 
 WEIGHTS = "xray-triage.safetensors"
 NETWORK: dict[str, Any] = {
@@ -41,13 +45,14 @@ NETWORK: dict[str, Any] = {
     "members": 3,
     "init_features": 16,
     "growth_rate": 12,
-    "blocks": [4, 8],
+    "blocks": [3, 6],
     "view_blocks": [3, 4, 4],
+    "bottleneck": 2,
 }
-# Of the time: training patients, the view check, each member; the rest makes and measures the other patients.
-SHARES = (0.25, 0.1, 0.165)
-SHOTS = {"train": 40, "validation": 25, "test": 20}  # frontal images of each patient
-VALIDATION, TEST = 24, 30  # patients
+# Of the time: training patients, and training; the rest makes and measures the other patients.
+SHARES = (0.24, 0.6)
+SHOTS = {"train": 60, "validation": 25, "test": 20}  # frontal images of each patient
+VALIDATION, TEST = 20, 24  # patients
 PART = 0.85  # of the training patients that each member sees
 
 
@@ -63,16 +68,15 @@ def train_cxr_triage(out: Path, seed: int = 0, minutes: float = 30.0, log: Calla
     net = XrayTriage(**NETWORK)
     rolls = make_rolls(patient_seeds(seed, "train"), SHOTS["train"], SHARES[0] * seconds)
     validation = make_rolls(patient_seeds(seed, "validation")[:VALIDATION], SHOTS["validation"])
-    log(f"{len(rolls)} training and {len(validation)} validation patients made; training the view check")
+    log(f"{len(rolls)} training and {len(validation)} validation patients made in {time.monotonic() - began:.0f} s")
     held = Album(validation)
-    torch.set_flush_denormal(True)  # denormal floats make CPU convolutions crawl
-    try:
-        progress = {"view": _fit_views(net, Album(rolls), held, seed, SHARES[1] * seconds, log)}
-        for k in range(len(net.members)):
-            log(f"view check: best validation {progress['view'].best:.4f}; training member {k + 1}")
-            progress[f"member {k + 1}"] = _fit_member(net, k, rolls, held, seed, SHARES[2] * seconds, log)
-    finally:
-        torch.set_flush_denormal(False)
+    progress: dict[str, fit.Progress] = {}
+    for part, weights_of_part, one, lines in _train_parts(rolls, held, seed, SHARES[1] * seconds):
+        for line in lines:
+            log(f"{part}  {line}")
+        log(f"{part}: best validation {one.best:.4f} after {one.steps} steps")
+        _network(net, part).load_state_dict({k: torch.from_numpy(v) for k, v in weights_of_part.items()})
+        progress[part] = one
     log("measuring: calibration, then the test patients, then the explanations")
     net.eval()
     net.load_state_dict({k: _stored(v).to(v.dtype) for k, v in net.state_dict().items()})
@@ -81,7 +85,7 @@ def train_cxr_triage(out: Path, seed: int = 0, minutes: float = 30.0, log: Calla
     net.load_state_dict({k: _stored(v).to(v.dtype) for k, v in net.state_dict().items()})
     test = make_rolls(patient_seeds(seed, "test")[:TEST], SHOTS["test"], masks=True)
     counts = {"train": len(rolls), "validation": len(validation), "test": len(test)}
-    data = card_data(NETWORK, seed, minutes, counts, SHOTS, progress)
+    data = card_data(NETWORK, seed, minutes, counts, SHOTS, SHARE, progress)
     data |= {"thresholds": thresholds, "calibration": calibration, "priority": priority}
     data["explanations"] = check_explanations(net, held)
     data["metrics"] = {**judge(net, test, thresholds), **judge_views(net, test)}
@@ -93,35 +97,49 @@ def train_cxr_triage(out: Path, seed: int = 0, minutes: float = 30.0, log: Calla
     return card
 
 
-def _fit_views(net: XrayTriage, album: Album, held: Album, seed: int, seconds: float, log: fit.Log) -> fit.Progress:
-    rng = np.random.default_rng([seed, 1])
-    return fit.fit(
-        net.view_net,
-        lambda: view_step(net.view_net, album, rng),
-        lambda: view_score(net.view_net, held),
-        seconds,
-        log,
-        rate=3e-3,
-        check_every=max(20.0, seconds / 5),
-    )
+_Trained = tuple[str, dict[str, np.ndarray], fit.Progress, list[str]]
 
 
-def _fit_member(
-    net: XrayTriage, number: int, rolls: Sequence[Roll], held: Album, seed: int, seconds: float, log: fit.Log
-) -> fit.Progress:
+def _parts() -> list[str]:
+    return [*(f"member {k + 1}" for k in range(NETWORK["members"])), "view"]
+
+
+def _network(net: XrayTriage, part: str) -> torch.nn.Module:
+    return net.view_net if part == "view" else net.members[int(part.split()[1]) - 1]
+
+
+def _train_parts(rolls: Sequence[Roll], held: Album, seed: int, seconds: float) -> Iterator[_Trained]:
+    """Train every network in a process of its own, as many at a time as there are cores: threads that wait for each
+    other at every layer are slow on a busy machine. About ``seconds`` in all."""
+    parts, count = _parts(), os.cpu_count() or 2
+    rounds = -(-len(parts) // count)
+    threads = max(1, count // len(parts))
+    with tempfile.TemporaryDirectory(prefix="overread-train-") as folder:
+        file = Path(folder) / "rolls.pickle"
+        file.write_bytes(pickle.dumps((list(rolls), held), protocol=5))
+        one = partial(_train_part, file, seed, seconds / rounds, threads)
+        with multiprocessing.get_context("spawn").Pool(min(count, len(parts))) as pool:
+            yield from pool.imap(one, parts, chunksize=1)
+
+
+def _train_part(file: Path, seed: int, seconds: float, threads: int, part: str) -> _Trained:
     """Each member begins with other weights and sees another part of the patients."""
-    rng = np.random.default_rng([seed, 10 + number])
-    chosen = rng.permutation(len(rolls))[: max(1, round(PART * len(rolls)))]
-    album, member = Album([rolls[i] for i in sorted(chosen)]), net.members[number]
-    return fit.fit(
-        member,
-        lambda: finder_step(member, album, rng),
-        lambda: finder_score(member, held),
-        seconds,
-        log,
-        rate=3e-3,
-        check_every=max(30.0, seconds / 6),
-    )
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # denormal floats make CPU convolutions crawl
+    rolls, held = pickle.loads(file.read_bytes())
+    number = _parts().index(part)
+    torch.manual_seed(seed * 100 + number)
+    rng = np.random.default_rng([seed, number])
+    net, lines = _network(XrayTriage(**NETWORK), part), list[str]()
+    if part == "view":
+        album = Album(rolls)
+        step, score = partial(view_step, net, album, rng), partial(view_score, net, held)
+    else:
+        chosen = rng.permutation(len(rolls))[: max(1, round(PART * len(rolls)))]
+        album = Album([rolls[i] for i in sorted(chosen)])
+        step, score = partial(finder_step, net, album, rng), partial(finder_score, net, held)
+    progress = fit.fit(net, step, score, seconds, lines.append, rate=3e-3, check_every=max(20.0, seconds / 6))
+    return part, {k: v.numpy() for k, v in net.state_dict().items()}, progress, lines
 
 
 @torch.no_grad()

@@ -25,9 +25,9 @@ def sample_square(
     turn: float = 0.0,
     mirrored: bool = False,
 ) -> tuple[torch.Tensor, Place]:
-    """Cut ``window`` (middle row and column, height and width, in pixels) out of ``stack`` (channels, rows, columns) and
-    put it on a square as :func:`models.nets.xray_input.letterbox` would; ``turn`` in radians. Beyond its edges the body
-    goes on as it ends there."""
+    """Cut ``window`` (middle row and column, height and width, in pixels) out of ``stack`` (channels, rows, columns)
+    and put it on a square as :func:`models.nets.xray_input.letterbox` would; ``turn`` in radians. Beyond its edges the
+    body goes on as it ends there."""
     row, column, height, width = window
     scale = size / max(height, width)
     tall, wide = (max(8, min(size, round(n * scale))) for n in (height, width))
@@ -60,7 +60,9 @@ def expose(rng: Rng, water: torch.Tensor, bone: torch.Tensor, place: Place, toke
     scattered = _blur(beam, int(size * rng.uniform(0.1, 0.25)))
     beam += np.float32(rng.uniform(0.0, 0.6)) * scattered + np.float32(rng.uniform(0, 0.01))
     beam += (
-        np.float32(rng.choice([0.002, 0.008, 0.02])) * np.sqrt(beam) * rng.standard_normal(beam.shape, dtype=np.float32)
+        np.float32(rng.choice([0.002, 0.006, 0.014]))
+        * np.sqrt(beam)
+        * rng.standard_normal(beam.shape, dtype=np.float32)
     )
     beam = np.maximum(beam, 1e-4)
     # Most systems show the logarithm; some files hold something nearer to the dose.

@@ -52,7 +52,7 @@ def _pneumothorax(canvas: Canvas, d: Draws, t: Torso, side: str, lung: np.ndarra
     z = canvas.z[lung < 0]
     low, high = np.quantile(z, (0.25, 0.97))
     up = np.clip((canvas.z - low) / (high - low), 0, 1.3)
-    width = d.uniform(f"ptx_base_{side}", 2, 16) + d.uniform(f"ptx_apex_{side}", 20, 70) * up ** d.uniform(
+    width = d.uniform(f"ptx_base_{side}", 4, 18) + d.uniform(f"ptx_apex_{side}", 26, 75) * up ** d.uniform(
         f"ptx_shape_{side}", 0.7, 2.0
     )
     # Mostly beside the lung: in front of it and behind it there is less.
@@ -60,8 +60,8 @@ def _pneumothorax(canvas: Canvas, d: Draws, t: Torso, side: str, lung: np.ndarra
     inner = -t.cage - width * np.maximum(beside, up - 0.55) + 4 * canvas.noise(f"ptx_edge_{side}", 45.0)
     space = np.maximum(lung, inner)
     air, whole = _cover(canvas, space), _cover(canvas, lung)
-    line = _cover(canvas, np.maximum(np.abs(inner - 1.5) - 1.5, lung)) * d.uniform(f"ptx_line_{side}", 120, 320)
-    collapse = d.uniform(f"ptx_collapse_{side}", 10, 90)
+    line = _cover(canvas, np.maximum(np.abs(inner - 1.5) - 1.5, lung)) * d.uniform(f"ptx_line_{side}", 160, 400)
+    collapse = d.uniform(f"ptx_collapse_{side}", 20, 100)
     hu = air * (-1000 - canvas.hu) + (whole - air) * collapse + line
     return Lesion(hu.astype(np.float32), air, 12.0)
 
@@ -93,18 +93,18 @@ def _opacity(canvas: Canvas, d: Draws, name: str, lung: np.ndarray) -> Lesion:
     """Consolidation: air spaces filled in patches, denser in the middle, without the smooth edge of a nodule."""
     rng = d.rng(f"opacity_{name}")
     centre = _at(canvas, _clear(lung, rng, 14))
-    radii = rng.uniform(24, 52, 3)
+    radii = rng.uniform(26, 55, 3)
     blob = ellipsoid(canvas.at(canvas.all), centre, (float(radii[0]), float(radii[1]), float(radii[2])))
     ragged = blob + rng.uniform(5, 13) * canvas.noise(f"opacity_edge_{name}", float(rng.uniform(13, 24)))
     fade = np.clip(0.5 - ragged / rng.uniform(12, 30), 0, 1) * _cover(canvas, lung)
-    filled = fade * rng.uniform(0.45, 0.95)
+    filled = fade * rng.uniform(0.5, 0.95)
     return Lesion((filled * (20 - canvas.hu)).astype(np.float32), filled.astype(np.float32), 12.0)
 
 
 def _nodule(canvas: Canvas, d: Draws, name: str, lung: np.ndarray) -> Lesion:
-    """A round solid nodule of 14 to 30 mm, sometimes with some calcium."""
+    """A round solid nodule of 16 to 32 mm, sometimes with some calcium."""
     rng = d.rng(f"nodule_{name}")
-    radius = float(rng.uniform(7, 15))
+    radius = float(rng.uniform(8, 16))
     centre = _at(canvas, _clear(lung, rng, 0.7 * radius))
     radii = radius * rng.uniform(0.88, 1.15, 3)
     distance = ellipsoid(canvas.at(canvas.all), centre, (float(radii[0]), float(radii[1]), float(radii[2])))

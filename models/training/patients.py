@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections import deque
 from collections.abc import Iterable
-from functools import partial
+from concurrent.futures import Future, ProcessPoolExecutor
 
 import torch
 
@@ -39,12 +40,19 @@ def make_rolls(
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     made: list[Roll] = []
     began = time.monotonic()
+    waiting = iter(seeds)
+    under_way: deque[Future[Roll]] = deque()
     try:
-        with multiprocessing.get_context("spawn").Pool(count, _calm, (nice,)) as pool:
-            for roll in pool.imap(partial(_roll, shots, masks), seeds):
-                made.append(roll)
-                if time.monotonic() - began > seconds and len(made) >= count:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(count, context, _calm, (nice,)) as pool:
+            while True:
+                while len(under_way) < 2 * count and (time.monotonic() - began < seconds or not made):
+                    if (seed := next(waiting, None)) is None:
+                        break
+                    under_way.append(pool.submit(_roll, shots, masks, seed))
+                if not under_way:
                     break
+                made.append(under_way.popleft().result())
     finally:
         if before is None:
             del os.environ["OPENBLAS_NUM_THREADS"]

@@ -92,9 +92,9 @@ def hand(rng: Rng) -> Shadow:
     wrist = np.array([rng.uniform(0.35, 0.7), rng.uniform(-0.15, 0.15)])
     spread = rng.uniform(0.10, 0.24)
     dense = rng.uniform(8, 16)
-    p.water = np.maximum(p.water, p.rod([wrist, wrist + [1.2, 0.0]], [0.24, 0.3], 14))
+    p.water = np.maximum(p.water, p.rod([wrist, wrist + np.array([1.2, 0.0])], [0.24, 0.3], 14))
     for k in (-1, 1):
-        p.long_bone([wrist + [0.08, 0.1 * k], wrist + [1.2, 0.12 * k]], 0.07, dense)
+        p.long_bone([wrist + np.array([0.08, 0.1 * k]), wrist + np.array([1.2, 0.12 * k])], 0.07, dense)
     for _ in range(8):
         p.add_bone(p.ellipse(wrist + rng.uniform(-0.11, 0.11, 2), rng.uniform(0.045, 0.08, 2), 0.9 * dense))
     for f in range(5):

@@ -24,6 +24,7 @@ def card_data(
     minutes: float,
     patients: Mapping[str, int],
     shots: Mapping[str, int],
+    share: float,
     progress: Mapping[str, Progress],
 ) -> dict[str, Any]:
     """The card of a training run, all but weights, thresholds and what was measured."""
@@ -36,15 +37,15 @@ def card_data(
         "images with calibrated probabilities, their uncertainty, and where the model looked. For demonstration, tests "
         "and as a pattern for other models. Not for diagnosis, and not for triage of patients.",
         "limitations": [
-            "It knows phantoms only: ray sums through computer-made patients. No image of a person was used, it has had "
-            "no clinical validation, and what it says of a real radiograph means nothing for the patient.",
-            "Real radiographs mostly lie beyond the limit of distance; that is said with the result, and no priority is "
-            "given then.",
-            "The probabilities hold for a group in which each finding has about the share given under training; where "
-            "findings are rarer they are too high.",
-            "Frontal chests only, upright or nearly so, PA or AP. The view check was trained on phantoms and on drawings "
-            "of other views; it can be wrong both ways.",
-            "Tension, hydropneumothorax, infants, hearts between normal and clearly enlarged, and nodules under 14 mm "
+            "It knows phantoms only: ray sums through computer-made patients. No image of a person was used, it has "
+            "had no clinical validation, and what it says of a real radiograph means nothing for the patient.",
+            "Real radiographs mostly lie beyond the limit of distance; that is said with the result, and no priority "
+            "is given then.",
+            "The probabilities hold for a group in which each finding has about the share given under training; "
+            "where findings are rarer they are too high.",
+            "Frontal chests only, upright or nearly so, PA or AP. The view check was trained on phantoms and on "
+            "drawings of other views; it can be wrong both ways.",
+            "Tension, hydropneumothorax, infants, hearts between normal and clearly enlarged, and nodules under 16 mm "
             "were not part of the training.",
         ],
         "network": {"name": "xray-triage", "arguments": dict(network)},
@@ -66,7 +67,7 @@ def card_data(
             "data": "projection phantoms made by models.training.projections and models.training.exposure",
             "patients": dict(patients),
             "images_per_patient": dict(shots),
-            "share_of_each_finding": 0.35,
+            "share_of_each_finding": share,
             "steps": {name: one.steps for name, one in progress.items()},
             "stopped": {name: one.stopped for name, one in progress.items()},
             "validation": {name: round(one.best, 4) for name, one in progress.items()},

@@ -40,7 +40,7 @@ class Album:
         self.kinds = np.concatenate([r.kinds for r in rolls])
 
 
-def finder_step(net: Finder, album: Album, rng: Rng, batch: int = 20) -> torch.Tensor:
+def finder_step(net: Finder, album: Album, rng: Rng, batch: int = 16) -> torch.Tensor:
     """The loss of a random batch: cross-entropy of the findings, and of the places where they are seen, in which the
     few cells with a finding weigh as much as the many without."""
     at = rng.integers(0, len(album.images), batch)
@@ -57,7 +57,7 @@ def finder_step(net: Finder, album: Album, rng: Rng, batch: int = 20) -> torch.T
     return loss
 
 
-def view_step(net: torch.nn.Module, album: Album, rng: Rng, batch: int = 40) -> torch.Tensor:
+def view_step(net: torch.nn.Module, album: Album, rng: Rng, batch: int = 32) -> torch.Tensor:
     """The loss of the view check on a random batch; a third of the images are rolled a little and enlarged."""
     at = rng.integers(0, len(album.views), batch)
     x = vary(rng, squares(album.views[at]))

@@ -14,10 +14,10 @@ from models.training.plates import PLATES
 from models.training.projections import Patient, Shadow
 
 VIEWS = ("frontal", "inverted", "lateral", "turned", "part", "abdomen", "limb", "skull", "animal", "breast", "other")
-SHARE = 0.35  # of the images that have a given finding
+SHARE = 0.4  # of the images that have a given finding
 # Images for the view check that each patient gives (belly and pelvis: each patient that has them).
 VIEW_COUNTS = (9, 8, 4, 3, 3, 7, 2, 1, 2, 1, 1)
-SIZE, VIEW_SIZE, CELL = 160, 112, 8
+SIZE, VIEW_SIZE, CELL = 128, 96, 8
 
 
 @dataclass(frozen=True)
