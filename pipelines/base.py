@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from pipelines.match import Match
+    from pipelines.outputs.check import Gate
+    from pipelines.outputs.forms import Shaped
     from pipelines.outputs.identity import Maker
     from pipelines.outputs.profiles import Form
     from pipelines.study import Series, Study
@@ -183,14 +185,29 @@ def make(
 ) -> tuple[tuple[Made, ...], Mapping[str, float]]:
     """The DICOM objects of `outputs`, as `execute` says, and the seconds of each output. Raises InvalidOutput."""
     from pipelines.outputs.check import Gate
-    from pipelines.outputs.forms import shaped
+    from pipelines.outputs.forms import roots, shaped
     from pipelines.outputs.profiles import STANDARD
 
-    shapes = shaped(outputs, STANDARD.forms if forms is None else forms)
+    forms = STANDARD.forms if forms is None else forms
+    shapes = shaped(outputs, forms)
     names = [one.output.name for one in shapes]
     if len(set(names)) < len(names):
         raise InvalidOutput(f"two outputs of {', '.join(names)} have one name, from which their UIDs are derived")
     gate = Gate(study, maker, names)
+    made, seconds = _made(shapes, study, maker, gate, take, spread)
+    for one in made:
+        for uid, _ in one.kept:
+            gate.admit(uid, one.SOPClassUID)
+    more, wrote = _made(roots(outputs, forms, made), study, maker, gate, take, one_by_one)
+    kept = tuple(replace(one, kept=tuple(what for _, what in one.kept)) for one in (*made, *more))
+    return kept, seconds | wrote
+
+
+def _made(
+    shapes: Sequence[Shaped], study: Study, maker: Maker, gate: Gate, take: Callable[[Released], Any], spread: Spread
+) -> tuple[list[Made], dict[str, float]]:
+    """As `make` gives it, but what is kept of each object comes with its SOP Instance UID."""
+    names = [one.output.name for one in shapes]
     objects = [one.output.to_dicom(study, maker) for one in shapes]
     places = [(output, index) for output, one in enumerate(objects) for index in range(len(one))]
 
@@ -198,7 +215,7 @@ def make(
         began = time.perf_counter()
         output, index = places[place]
         released = gate.release(names[output], index + 1, objects[output][index])
-        kept = take(released)
+        kept = released.SOPInstanceUID, take(released)
         return released.SOPClassUID, released.SeriesInstanceUID, kept, time.perf_counter() - began
 
     found = dict(spread(len(places), one_object))
@@ -208,7 +225,7 @@ def make(
         seconds[name] = sum(one[3] for one in ours)
         if ours:
             made.append(Made(name, shapes[output].form, ours[0][0], ours[0][1], tuple(one[2] for one in ours)))
-    return tuple(made), seconds
+    return made, seconds
 
 
 def decline(

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from pydicom.dataset import Dataset
 
 from pipelines.outputs import reading
-from pipelines.outputs.heatmap import patient_orientation
+from pipelines.outputs.capture import patient_orientation
 from pipelines.outputs.overlay import caption_font, window
 from pipelines.study import Series, Study
 from pipelines.volume import Volume

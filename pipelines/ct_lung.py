@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from pipelines.match import Match, Preference
 from pipelines.outlines import outline
 from pipelines.outputs import codes, colours
 from pipelines.outputs.heatmap import Heatmap
-from pipelines.outputs.parts import Evaluation, Finding, KeyRegion, Measurement, Segment
+from pipelines.outputs.parts import Certainty, Evaluation, Finding, KeyRegion, Measurement, Segment
 from pipelines.outputs.report import Report
 from pipelines.outputs.segmentation import Segmentation
 from pipelines.study import Series, Study
@@ -63,6 +63,7 @@ ACCEPTS = Match(
 
 NOT_LUNG_ML = 5.0  # below this a lung counts as not found: a report must not measure a few stray voxels
 _THREADS = 2
+LUNG_WINDOW = (-400.0, 1500.0)  # HU: centre and width of the image below the heatmap
 CUT_MM2 = 100.0  # lung area on the first or last slice from which on the lung counts as cut off
 
 
@@ -126,7 +127,8 @@ class CtLung:
             if lungs[side.name] is None:
                 masks[masks == side.value] = 0
         cut = cut_off(volume, masks)
-        outputs = self._outputs(volume, masks, probability, lungs, cut)
+        said = (Evaluation(codes.COMMENT, summary(lungs, cut)), *self._certainty(certainty).evaluations())
+        outputs = self._outputs(volume, masks, probability, lungs, said)
         told: features.Features = {**features.acquisition(series, volume), **features.pixels(volume), **certainty}
         findings: dict[str, object] = {"summary": summary(lungs, cut), "cut_off": cut}
         for side in SIDES:
@@ -137,22 +139,35 @@ class CtLung:
         return Result(outputs, findings, told, timer.laps)
 
     def _outputs(
-        self, volume: Volume, masks: np.ndarray, probability: np.ndarray, lungs: Mapping[str, _Lung], cut: str
-    ) -> list[Output]:
+        self, volume: Volume, masks: np.ndarray, probability: np.ndarray, lungs: Mapping[str, _Lung],
+        said: Sequence[Evaluation],
+    ) -> list[Output]:  # fmt: skip
         found = [side for side in SIDES if lungs[side.name] is not None]
         numbers = {side.value: number for number, side in enumerate(found, 1)}
-        said = (Evaluation(codes.COMMENT, summary(lungs, cut)),)
+        limitations = " ".join(self._model.card.limitations)
         findings = [self._finding(side, volume, masks, lungs[side.name], numbers.get(side.value)) for side in SIDES]
         if not found:
-            return [Report(volume, findings, said)]
+            return [Report(volume, findings, said, limitations=limitations)]
         if list(numbers) != list(numbers.values()):  # segment numbers have no holes: a right lung alone is segment 1
             lookup = np.zeros(256, np.uint8)
             lookup[list(numbers)] = list(numbers.values())
             masks = lookup[masks]
         segmentation = Segmentation(volume, masks, [side.segment(numbers[side.value]) for side in found])
         heat = {f"{side.name} lung": probability[side.value - 1] for side in SIDES}
-        report = Report(volume, findings, said, segmentation)
-        return [segmentation, report, Heatmap(volume, heat, "Softmax probability")]
+        report = Report(volume, findings, said, segmentation, limitations=limitations)
+        return [segmentation, report, Heatmap(volume, heat, "Softmax probability", window=LUNG_WINDOW)]
+
+    def _certainty(self, features: Mapping[str, float | str | None]) -> Certainty:
+        card = self._model.card
+        method = str(card.calibration.get("method", "none"))
+        error = card.metrics.get("expected_calibration_error")
+        calibration = "probabilities are not calibrated" if method == "none" else f"calibrated by {method}"
+        calibration += "" if error is None else f"; expected calibration error {error:.3f} on phantoms"
+        share, mean = features["unsure_share"], features["mean_probability"]
+        if not isinstance(share, float) or not isinstance(mean, float):
+            return Certainty(calibration, "no voxel was taken for lung")
+        unsure = f"{share:.1%} of the voxels in question were unsure (probability 0.2 to 0.8)"
+        return Certainty(calibration, f"mean probability of the voxels of both lungs {mean:.2f}; {unsure}")
 
     @staticmethod
     def _finding(side: Side, volume: Volume, masks: np.ndarray, lung: _Lung, number: int | None) -> Finding:

@@ -155,7 +155,8 @@ def _person(seed: str, number: int) -> Dataset:
     one.SoftwareVersions = "1"
     one.ReferringPhysicianName = ""
     one.PatientName = "Phantom^Chest"
-    one.PatientID = f"PHANTOM-{seed}"[:64]
+    # Orthanc 1.10 finds no identifier with a blank over QIDO-RS
+    one.PatientID = f"PHANTOM-{seed}".replace(" ", "-")[:64]
     one.PatientBirthDate = ""
     one.PatientSex = "O"
     one.BodyPartExamined = "CHEST"

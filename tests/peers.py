@@ -197,8 +197,9 @@ class Orthanc:
 
 
 @contextlib.contextmanager
-def orthanc(folder: Path, modalities: dict[str, tuple[str, int]] | None = None) -> Iterator[Orthanc]:
-    """Orthanc with an empty storage; `modalities`: name -> (AE title, port on 127.0.0.1) that it can send to."""
+def orthanc(folder: Path, modalities: dict[str, tuple[str, int]] | None = None, **others: Any) -> Iterator[Orthanc]:
+    """Orthanc with an empty storage; `modalities`: name -> (AE title, port on 127.0.0.1) that it can send to; `others`:
+    settings of its configuration file."""
     program, dicom_port, http_port = need("Orthanc", "orthanc"), free_port(), free_port()
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -206,6 +207,7 @@ def orthanc(folder: Path, modalities: dict[str, tuple[str, int]] | None = None) 
         "DicomAet": "ORTHANC", "DicomPort": dicom_port, "DicomAlwaysAllowStore": True, "DicomCheckCalledAet": False,
         "HttpPort": http_port, "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "HttpDescribeErrors": True,
         "DicomModalities": {name: [title, "127.0.0.1", port] for name, (title, port) in (modalities or {}).items()},
+        **others,
     }  # fmt: skip
     (folder / "orthanc.json").write_text(json.dumps(settings))
     with open(folder / "orthanc.log", "wb") as log:

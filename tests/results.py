@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedCTImageStorage
+from pydicom.uid import DigitalXRayImageStorageForPresentation, EnhancedCTImageStorage
 
+from pipelines.base import Output
 from pipelines.examples import write_stack
 from pipelines.outputs import codes, colours
 from pipelines.outputs.check import Gate
@@ -48,6 +49,27 @@ def written(folder: Path, steps: str = "supine, head first", shape: tuple[int, i
     hu = np.random.default_rng(0).integers(-60, 60, shape, dtype=np.int16)
     vectors = [np.array(step, dtype=float) for step in ORIENTATIONS[steps]]
     return Study.from_files(write_stack(hu, vectors, (-30.5, 12.25, -301.75), folder, seed, change, 2, **attributes))
+
+
+def radiograph(folder: Path, shape: tuple[int, int] = (700, 600), **attributes: object) -> Study:
+    """A study of one chest radiograph, a ramp from dark to bright; an attribute of None is taken away."""
+
+    def change(dataset: Dataset, index: int) -> None:
+        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "SliceLocation", "SliceThickness", "KVP",
+                        "FrameOfReferenceUID", "PositionReferenceIndicator", "PixelSpacing", "ConvolutionKernel"):  # fmt: skip
+            dataset.pop(keyword, None)
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+        dataset.Modality, dataset.PatientOrientation = "DX", ["L", "F"]
+        dataset.ImagerPixelSpacing = ["0.2", "0.2"]
+        for keyword, value in attributes.items():
+            if value is None:
+                dataset.pop(keyword, None)
+            else:
+                setattr(dataset, keyword, value)
+
+    ramp = np.linspace(0, 4095, shape[0] * shape[1]).reshape(1, *shape).astype(np.int16)
+    steps = [np.array(step, dtype=float) for step in ORIENTATIONS["coronal"]]
+    return Study.from_files(write_stack(ramp, steps, (0, 0, 0), folder, "radiograph", change, 1))
 
 
 def ellipsoids(volume: Volume) -> np.ndarray:
@@ -108,8 +130,15 @@ def case(study: Study, masks: np.ndarray | None = None, segments: tuple[Segment,
         masks = ellipsoids(volume)
     segmentation = Segmentation(volume, masks, segments)
     report = Report(volume, [finding(volume, masks, one) for one in segments], (), segmentation)
-    heat = {one.label: (masks == one.number) * np.float16(0.9) for one in segments}
-    return Case(study, volume, masks, segmentation, report, Heatmap(volume, heat, "Softmax probability"))
+    heat = {one.label: np.where(masks == one.number, np.float16(0.9), np.float16(0)) for one in segments}
+    return Case(
+        study,
+        volume,
+        masks,
+        segmentation,
+        report,
+        Heatmap(volume, heat, "Softmax probability", window=(-400.0, 1500.0)),
+    )
 
 
 def enhanced(folder: Path, order: tuple[int, ...]) -> Study:
@@ -137,6 +166,25 @@ def enhanced(folder: Path, order: tuple[int, ...]) -> Study:
     path = folder / "enhanced.dcm"
     made.save_as(path, enforce_file_format=True)
     return Study.from_files([path])
+
+
+def released(output: Output, study: Study, maker: Maker = MAKER) -> list[Dataset]:
+    """An output's objects through the gate, written and read again."""
+    gate = Gate(study, maker)
+    numbered = enumerate(output.to_dicom(study, maker), 1)
+    return [gate.release(output.name, number, dataset).dataset() for number, dataset in numbered]
+
+
+def source_corners(volume: Volume, index: int) -> np.ndarray:
+    """The outer corners (4, 3) of a frame of a volume, LPS mm, by its affine."""
+    rows, columns = volume.voxels.shape[1:]
+    ends = [(row, column) for row in (-0.5, rows - 0.5) for column in (-0.5, columns - 0.5)]
+    return np.array([(volume.affine @ (index, row, column, 1))[:3] for row, column in ends])
+
+
+def places(volume: Volume) -> list[tuple[str, int]]:
+    """SOP Instance UID and frame number of each frame."""
+    return [(one.SOPInstanceUID, number) for one, number in zip(volume.instances, volume.frame_numbers, strict=True)]
 
 
 def bytes_of(datasets: list[Dataset]) -> list[bytes]:

@@ -36,7 +36,7 @@ def place_of(rows: int, columns: int, size: int) -> Place:
 
 def letterbox(image: np.ndarray, size: int) -> tuple[np.ndarray, Place]:
     """``image`` (rows, columns) as float32 (size, size), its sides kept in proportion, zero around it."""
-    place = place_of(*image.shape, size)
+    place = place_of(image.shape[0], image.shape[1], size)
     small = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None]
     wanted = (place.height, place.width)
     if image.shape[0] >= place.height and image.shape[1] >= place.width:

@@ -41,12 +41,13 @@ class LogSumExp(nn.Module):
 class Finder(DenseNet):
     """A DenseNet whose last layer scores each place before the pooling."""
 
+    class_layers: Any
+    features: Any
+
     def __init__(
         self, findings: int, init_features: int, growth_rate: int, blocks: Sequence[int], bottleneck: int
     ) -> None:
-        super().__init__(
-            2, 2, findings, init_features, growth_rate, block_config=tuple(blocks), bn_size=bottleneck
-        )
+        super().__init__(2, 2, findings, init_features, growth_rate, block_config=tuple(blocks), bn_size=bottleneck)
         depth = self.class_layers.out.in_features
         self.class_layers = nn.Sequential(
             OrderedDict(
@@ -71,6 +72,12 @@ class XrayTriage(nn.Module):
     Beside the networks there are ``scale`` and ``offset`` (findings): the calibration of the ensemble's mean logits;
     and ``centre`` (members, depth) and ``whiten`` (members, depth, depth): where features of validation images lie.
     """
+
+    scale: torch.Tensor
+    offset: torch.Tensor
+    centre: torch.Tensor
+    whiten: torch.Tensor
+    members: Any
 
     def __init__(
         self,
@@ -145,8 +152,3 @@ def whitening(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     diagonal = np.diag(np.diag(covariance) + 1e-6)
     values, vectors = np.linalg.eigh(0.8 * covariance + 0.2 * diagonal)
     return centre, (vectors / np.sqrt(values)).T
-
-
-def arguments_of(net: dict[str, Any]) -> dict[str, Any]:
-    """Arguments as a card holds them: plain lists."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in net.items()}

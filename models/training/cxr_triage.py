@@ -104,7 +104,7 @@ def _parts() -> list[str]:
     return [*(f"member {k + 1}" for k in range(NETWORK["members"])), "view"]
 
 
-def _network(net: XrayTriage, part: str) -> torch.nn.Module:
+def _network(net: XrayTriage, part: str) -> Any:
     return net.view_net if part == "view" else net.members[int(part.split()[1]) - 1]
 
 

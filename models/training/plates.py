@@ -13,6 +13,7 @@ from models.training.projections import Shadow
 
 SIZE = 160
 Rng = np.random.Generator
+Pair = Sequence[float] | np.ndarray
 
 
 class Plate:
@@ -22,16 +23,14 @@ class Plate:
         self.y, self.x = np.meshgrid(*(np.linspace(-1, 1, SIZE, dtype=np.float32),) * 2, indexing="ij")
         self.water, self.bone = np.zeros((2, SIZE, SIZE), np.float32)
 
-    def ellipse(
-        self, at: Sequence[float], radii: Sequence[float], depth: float, turn: float = 0.0, power: float = 2.0
-    ) -> np.ndarray:
+    def ellipse(self, at: Pair, radii: Pair, depth: float, turn: float = 0.0, power: float = 2.0) -> np.ndarray:
         """Chords through an ellipsoid of that depth (mm) in the middle."""
         dy, dx = self.y - at[0], self.x - at[1]
         c, s = np.cos(turn), np.sin(turn)
         r = np.abs((c * dy + s * dx) / radii[0]) ** power + np.abs((c * dx - s * dy) / radii[1]) ** power
         return depth * np.sqrt(np.clip(1 - r, 0, 1))
 
-    def rod(self, points: Sequence[Sequence[float]], radii: float | Sequence[float], depth: float) -> np.ndarray:
+    def rod(self, points: Sequence[Pair], radii: float | Pair, depth: float) -> np.ndarray:
         """Chords through a chain of rounded rods; ``depth`` (mm) is that of a rod of radius 0.1."""
         ends = np.asarray(points, np.float32)
         widths = np.full(len(ends), radii, np.float32) if isinstance(radii, float) else np.asarray(radii, np.float32)
@@ -43,7 +42,7 @@ class Plate:
             out = np.maximum(out, 10 * depth * np.sqrt(np.clip((ra + t * (rb - ra)) ** 2 - far2, 0, None)))
         return out
 
-    def long_bone(self, points: Sequence[Sequence[float]], radii: float | Sequence[float], dense: float) -> None:
+    def long_bone(self, points: Sequence[Pair], radii: float | Pair, dense: float) -> None:
         """A bone with a thick wall and a marrow space."""
         widths = np.full(len(points), radii) if isinstance(radii, float) else np.asarray(radii)
         self.add_bone(self.rod(points, widths, dense) - 0.75 * self.rod(points, 0.6 * widths, dense))

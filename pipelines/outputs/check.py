@@ -26,7 +26,7 @@ _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 class Gate:
     """The gate for the results of one run on one study. `names`: its outputs, which may refer to each other."""
 
-    def __init__(self, study: Study, maker: Maker, names: Collection[str]) -> None:
+    def __init__(self, study: Study, maker: Maker, names: Collection[str] = ()) -> None:
         self._results: dict[str, str | None] = {maker.uid(study, name): None for name in names}
         self._study = study
         self._maker = maker
@@ -190,12 +190,13 @@ def _report_faults(name: str, dataset: Dataset, study: Study) -> Iterator[str]:
 
 def _pixel_faults(dataset: Dataset) -> Iterator[str]:
     """Pixel data of the length that the header promises."""
-    if "PixelData" in dataset:
-        bits = (int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
-                * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated))  # fmt: skip
-        wanted = -(-bits // 8)
-        if len(dataset.PixelData) != wanted + wanted % 2:
-            yield f"PixelData has {len(dataset.PixelData)} bytes where the header promises {wanted + wanted % 2}"
+    for keyword in ("PixelData", "FloatPixelData"):
+        if keyword in dataset:
+            bits = (int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
+                    * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated))  # fmt: skip
+            wanted, held = -(-bits // 8), len(dataset[keyword].value)
+            if held != wanted + wanted % 2:
+                yield f"{keyword} has {held} bytes where the header promises {wanted + wanted % 2}"
 
 
 def _encoded(dataset: Dataset, fresh: Dataset, encoder: Encoder) -> tuple[tuple[bytes, ...], str | None]:
@@ -206,7 +207,8 @@ def _encoded(dataset: Dataset, fresh: Dataset, encoder: Encoder) -> tuple[tuple[
         return (), f"it cannot be written ({type(error).__name__})"
     wanted = [keyword for keyword in _READ_BACK if keyword in fresh]
     if "StudyInstanceUID" in fresh:  # the first of a series is read as a whole, of the others what is their own
-        read: Dataset = pydicom.dcmread(BytesIO(b"".join(parts)), stop_before_pixels=True, specific_tags=wanted)
+        # pixels, which are the second part, need not be copied for that
+        read: Dataset = pydicom.dcmread(BytesIO(parts[0]), stop_before_pixels=True, specific_tags=wanted)
     else:
         read = read_dataset(BytesIO(encoder.some(fresh, wanted)), False, True)
     for keyword in wanted:

@@ -41,12 +41,24 @@ HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 PERCENT = Code("%", "UCUM", "percent")
 NO_UNIT = Code("1", "UCUM", "no units")
 
+QUANTITY = Code("246205007", "SCT", "Quantity")
+
 # What is said in words (CID 6052-like values)
 FINDING = Code("121071", "DCM", "Finding")
 COMMENT = Code("121106", "DCM", "Comment")
 NOT_SEEN = Code("47492008", "SCT", "Not seen")
 ABSENT = Code("272519000", "SCT", "Absent")
 PRESENT = Code("52101004", "SCT", "Present")
+
+# How sure a result is, and how soon it should be seen; what no standard names yet has a scheme of our own (PS3.16 8.2)
+CALIBRATION = Code("122505", "DCM", "Calibration")
+UNCERTAINTY = Code("uncertainty", "99OVERREAD", "Uncertainty")
+PREDICTIVE_ENTROPY = Code("predictive-entropy", "99OVERREAD", "Predictive entropy")
+UNLIKE_TRAINING = Code("unlike-training", "99OVERREAD", "Input unlike the training data")
+YES = Code("373066001", "SCT", "Yes")  # CID 230
+NO = Code("373067005", "SCT", "No")
+PRIORITY = Code("260870009", "SCT", "Priority")
+STAT = Code("49499008", "SCT", "Stat")
 
 # How an analysis went (CID 6042)
 SUMMARY_OF_ANALYSES = Code("111065", "DCM", "Summary of Analyses")
@@ -66,6 +78,7 @@ QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")  #
 
 # Provenance
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
+UNSPECIFIED_CALCULATION = Code("112187", "DCM", "Unspecified method of calculation")
 SOURCE_IMAGE = Code("121322", "DCM", "Source Image for Image Processing Operation")  # CID 7202
 
 # Documents: titles (CID 7010, CID 7000), who observed (TID 1002, TID 1004), what their items are called

@@ -11,9 +11,13 @@ from pydicom.uid import (
     BasicTextSRStorage,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
+    CTImageStorage,
     EncapsulatedPDFStorage,
     GrayscaleSoftcopyPresentationStateStorage,
     KeyObjectSelectionDocumentStorage,
+    MRImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    ParametricMapStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
@@ -35,6 +39,24 @@ _DOCUMENT_1 = (
 )  # fmt: skip
 _AREA, _GRAPHICS = "DisplayedAreaSelectionSequence", "GraphicAnnotationSequence"
 _SHARED, _FRAMES, _SEGMENTS = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SegmentSequence"
+
+_FLOATS_1 = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "FloatPixelData",
+             "ImageType")  # fmt: skip
+_CAPTURE_1 = (
+    *_PIXELS_1, "ConversionType", "PlanarConfiguration", "BurnedInAnnotation", "LossyImageCompression",
+    "SourceImageSequence/ReferencedSOPInstanceUID",
+)  # fmt: skip
+
+# Real World Value Mapping, in floats (PS3.3 C.7.6.16.2.11)
+_MEANT_1 = ("LUTExplanation", "LUTLabel", "DoubleFloatRealWorldValueFirstValueMapped", "RealWorldValueSlope",
+            "DoubleFloatRealWorldValueLastValueMapped", "RealWorldValueIntercept",
+            *(f"MeasurementUnitsCodeSequence/{part}" for part in _CODE))  # fmt: skip
+
+_SLICE_1 = (
+    *_PIXELS_1, "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "DerivationDescription", "SourceImageSequence/ReferencedSOPInstanceUID",
+)  # fmt: skip
+_SLICE_2 = ("PositionReferenceIndicator", "SliceThickness", "PatientPosition")
 
 _TYPE_1: dict[str, tuple[str, ...]] = {
     SegmentationStorage: (
@@ -59,10 +81,26 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
         *(f"ConceptNameCodeSequence/{part}" for part in _CODE),
         "CurrentRequestedProcedureEvidenceSequence/ReferencedSeriesSequence/ReferencedSOPSequence/ReferencedSOPInstanceUID",
     ),
-    SecondaryCaptureImageStorage: (
-        *_PIXELS_1, "ConversionType", "PlanarConfiguration", "BurnedInAnnotation", "PixelSpacing",
-        "ImagePositionPatient", "ImageOrientationPatient", "LossyImageCompression",
-        "SourceImageSequence/ReferencedSOPInstanceUID",
+    SecondaryCaptureImageStorage: _CAPTURE_1,
+    CTImageStorage: (*_SLICE_1, "RescaleIntercept", "RescaleSlope"),
+    MRImageStorage: (*_SLICE_1, "ScanningSequence", "SequenceVariant"),
+    ParametricMapStorage: (
+        *_FLOATS_1, "FrameOfReferenceUID", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions",
+        "NumberOfFrames", "ContentLabel", "ContentDate", "ContentTime", "ContentQualification", "LossyImageCompression",
+        "BurnedInAnnotation", "RecognizableVisualFeatures", "PresentationLUTShape",
+        "DimensionOrganizationSequence/DimensionOrganizationUID", "DimensionIndexSequence/DimensionIndexPointer",
+        f"{_SHARED}/PixelMeasuresSequence/PixelSpacing", f"{_SHARED}/PixelMeasuresSequence/SliceThickness",
+        f"{_SHARED}/PlaneOrientationSequence/ImageOrientationPatient",
+        f"{_SHARED}/ParametricMapFrameTypeSequence/FrameType",
+        *(f"{_SHARED}/RealWorldValueMappingSequence/{part}" for part in _MEANT_1),
+        f"{_FRAMES}/FrameContentSequence/DimensionIndexValues",
+        f"{_FRAMES}/PlanePositionSequence/ImagePositionPatient",
+        *(f"{_FRAMES}/DerivationImageSequence/DerivationCodeSequence/{part}" for part in _CODE),
+        f"{_FRAMES}/DerivationImageSequence/SourceImageSequence/ReferencedSOPInstanceUID",
+        "ReferencedSeriesSequence/ReferencedInstanceSequence/ReferencedSOPInstanceUID",
+    ),
+    MultiFrameTrueColorSecondaryCaptureImageStorage: (
+        *_CAPTURE_1, "NumberOfFrames", "ContentDate", "ContentTime",
     ),
     KeyObjectSelectionDocumentStorage: (
         *_DOCUMENT_1, "ContentTemplateSequence/TemplateIdentifier",
@@ -76,8 +114,6 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
                                          "PresentationSizeMode", "ReferencedImageSequence/ReferencedSOPInstanceUID")),
         *(f"GraphicLayerSequence/{name}" for name in ("GraphicLayer", "GraphicLayerOrder")),
         *(f"{_GRAPHICS}/{name}" for name in ("GraphicLayer", "ReferencedImageSequence/ReferencedSOPInstanceUID")),
-        *(f"{_GRAPHICS}/GraphicObjectSequence/{name}" for name in (
-            "GraphicAnnotationUnits", "GraphicDimensions", "NumberOfGraphicPoints", "GraphicData", "GraphicType")),
         f"{_GRAPHICS}/TextObjectSequence/UnformattedTextValue",
     ),
     EncapsulatedPDFStorage: (
@@ -88,12 +124,16 @@ _TYPE_1: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _TYPE_2: dict[str, tuple[str, ...]] = {
     SegmentationStorage: ("ContentDescription", "ContentCreatorName"),
+    CTImageStorage: (*_SLICE_2, "KVP", "AcquisitionNumber"),
+    MRImageStorage: (*_SLICE_2, "ScanOptions", "MRAcquisitionType", "EchoTime", "EchoTrainLength"),
+    ParametricMapStorage: ("ContentDescription", "ContentCreatorName", "AcquisitionContextSequence"),
     Comprehensive3DSRStorage: ("PerformedProcedureCodeSequence", "ReferencedPerformedProcedureStepSequence"),
     SecondaryCaptureImageStorage: ("PatientOrientation",),
     KeyObjectSelectionDocumentStorage: ("ReferencedPerformedProcedureStepSequence",),
     BasicTextSRStorage: ("PerformedProcedureCodeSequence", "ReferencedPerformedProcedureStepSequence"),
     GrayscaleSoftcopyPresentationStateStorage: ("ContentDescription", "ContentCreatorName"),
     EncapsulatedPDFStorage: ("DocumentTitle", "AcquisitionDateTime", "ContentDate", "ContentTime"),
+    MultiFrameTrueColorSecondaryCaptureImageStorage: ("PatientOrientation",),
 }
 _TYPE_1[ComprehensiveSRStorage], _TYPE_2[ComprehensiveSRStorage] = (
     _TYPE_1[Comprehensive3DSRStorage], _TYPE_2[Comprehensive3DSRStorage]

@@ -143,19 +143,20 @@ def document(
         named.MappingResource, named.TemplateIdentifier = "DCMR", template
         made.ContentTemplateSequence = [named]
     made.ContentSequence = list(children)
-    _make_writable(made.ContentSequence, source)
+    make_writable(made.ContentSequence, source)
     origin.take_identity(made, source)
     equipment.mark(made, study, maker, source, output, what)
     return made
 
 
-def _make_writable(items: Iterable[Dataset], source: Dataset) -> None:
+def make_writable(items: Iterable[Dataset], source: Dataset) -> None:
+    """Let every text of content items, and of those below them, fit into the character set of `source`."""
     for item in items:
         if "TextValue" in item:
             item.TextValue = writable(item.TextValue, source)
         for name in (*item.get("ConceptNameCodeSequence", ()), *item.get("ConceptCodeSequence", ())):
             name.CodeMeaning = writable(name.CodeMeaning, source)
-        _make_writable(item.get("ContentSequence", ()), source)
+        make_writable(item.get("ContentSequence", ()), source)
 
 
 def _by_series(study: Study, references: Iterable[Reference]) -> list[Dataset]:

@@ -15,7 +15,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import AMBIGUOUS_VR
 
 _GROUP_LENGTH, _INSTANCE = 0x00020000, 0x00020003  # of the file meta information, and its SOP Instance UID
-_PIXEL_DATA = 0x7FE00010  # laid into the file as it is: each copy of it would cost more than all other elements
+# Pixel Data and Float Pixel Data: laid into the file as it is: each copy would cost more than all other elements
+_PIXEL_DATA = frozenset((0x7FE00010, 0x7FE00008))
 
 
 class Encoder:
@@ -29,7 +30,7 @@ class Encoder:
         """What of `dataset` was not part of an earlier object in the same form; pixel data is left out."""
         found = Dataset()
         for element in dataset.elements():
-            if element.tag != _PIXEL_DATA and self._bytes_of(element) is None:
+            if element.tag not in _PIXEL_DATA and self._bytes_of(element) is None:
                 found[element.tag] = dataset[element.tag]
         return found
 
@@ -47,9 +48,11 @@ class Encoder:
         small = [b"\0" * 128 + b"DICM", struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(meta)), meta]
         parts = []
         for element in dataset.elements():
-            if element.tag == _PIXEL_DATA:
+            if element.tag in _PIXEL_DATA:
                 value = cast(bytes, element.value)
-                small.append(struct.pack("<HH2sHI", 0x7FE0, 0x0010, str(element.VR).encode(), 0, len(value)))
+                small.append(
+                    struct.pack("<HH2sHI", 0x7FE0, element.tag.element, str(element.VR).encode(), 0, len(value))
+                )
                 parts, small = [b"".join(small), value], []
             else:
                 small.append(self._bytes_of(element) or self._write(dataset[element.tag], dataset, charset))

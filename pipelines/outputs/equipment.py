@@ -15,21 +15,25 @@ from pipelines.study import Study
 
 WARNING = "AI result, not for primary diagnosis"
 
-# Series numbers: each pipeline has a hundred of its own, ten for each revision, so that a study's lists stay sorted.
-_FIRST_NUMBER = {"ct-lung": 9000}
-_OFFSET = {"segmentation": 1, "report": 2, "heatmap": 3, "key-objects": 4, "presentation": 5, "document": 6, "root": 7,
-           "report-flat": 8}  # fmt: skip
+# Series numbers: a thousand for each pipeline, twenty for each revision, so that a study's lists stay sorted.
+_FIRST_NUMBER = {"ct-lung": 9000, "cxr-triage": 8000}
+_OFFSET = {
+    "segmentation": 1, "report": 2, "heatmap": 3, "burn-contours": 4, "parametric-map": 5, "key-objects": 6,
+    "presentation-state": 7, "pdf": 8, "derived": 9, "report-tid1500-text": 10, "report-ohif-editable": 11,
+    "report-comprehensive-2d": 12, "report-flat-text": 13, "heatmap-multi-frame": 14, "segmentation-labelmap": 15,
+}  # fmt: skip
 
 
 def series_number(study: Study, maker: Maker, output: str) -> int:
     """A Series Number in the pipeline's own high range that no series of the study has; the same at every rerun."""
     first = _FIRST_NUMBER.get(maker.pipeline)
     if first is None:  # a site's own pipeline: above the table, from its name
-        first = 10_000 + zlib.crc32(maker.pipeline.encode()) % 900 * 100
+        first = 10_000 + zlib.crc32(maker.pipeline.encode()) % 900 * 1000
     taken = {str(series.get("SeriesNumber", "")) for series in study.series}
-    number = first + 10 * (min(study.revision, 10) - 1) + _OFFSET.get(output, 4 + zlib.crc32(output.encode()) % 6)
+    offset = _OFFSET.get(output, 16 + zlib.crc32(output.encode()) % 4)
+    number = first + 20 * (min(study.revision, 50) - 1) + offset
     while str(number) in taken:
-        number += 100_000
+        number += 1_000_000
     return number
 
 

@@ -52,10 +52,10 @@ class Plane:
     PixelSpacing: tuple[str, ...]
 
 
-_planes: WeakKeyDictionary[Volume, tuple[Plane, ...]] = WeakKeyDictionary()
+_planes: WeakKeyDictionary[Source, tuple[Plane, ...]] = WeakKeyDictionary()
 
 
-def planes(volume: Volume) -> tuple[Plane, ...]:
+def planes(volume: Source) -> tuple[Plane, ...]:
     """The plane of each frame, in the volume's order. Raises InvalidOutput where the source does not say it."""
     if volume not in _planes:  # several outputs ask for them
         found = (plane(one, number) for one, number in zip(volume.instances, volume.frame_numbers, strict=True))
@@ -77,7 +77,7 @@ def plane(instance: Instance, number: int) -> Plane:
             groups = [item for group in frames for item in group.get(sequence) or ()] + groups
         for group in groups:
             if group.get(keyword):
-                return tuple(_decimal(value) for value in group[keyword].value)
+                return tuple(decimal(value) for value in group[keyword].value)
         raise InvalidOutput(f"{keyword} is missing in the source's frame {number}: a result cannot be placed on it")
 
     return Plane(instance, number, find("PlanePositionSequence", "ImagePositionPatient"),
@@ -85,9 +85,19 @@ def plane(instance: Instance, number: int) -> Plane:
                  find("PixelMeasuresSequence", "PixelSpacing"))  # fmt: skip
 
 
-def _decimal(value: object) -> str:
+def decimal(value: object) -> str:
+    """A number as a decimal string (DS), as it stands in the source where that is one."""
     text = str(getattr(value, "original_string", None) or value).strip()
     return text if len(text) <= 16 else format_number_as_ds(float(text))  # some scanners overrun DS's 16 characters
+
+
+def thickness(volume: Volume) -> float:
+    """The source's Slice Thickness (mm), or else the distance between slices."""
+    header = volume.instances[0].header
+    groups = [header, *(item for group in header.get("SharedFunctionalGroupsSequence") or ()
+                        for item in group.get("PixelMeasuresSequence") or ())]  # fmt: skip
+    stated = next((group.get("SliceThickness") for group in groups if group.get("SliceThickness")), None)
+    return float(stated) if stated else round(float(volume.spacing[0]), 6)
 
 
 def is_multi_frame(volume: Source) -> bool:
@@ -111,7 +121,7 @@ def take_identity(result: Dataset, source: Dataset) -> None:
                 element = copy.deepcopy(source[tag])
             except (ValueError, TypeError, KeyError, NotImplementedError, AttributeError, OverflowError):
                 element = None  # bytes that its VR does not allow: optional for us, and never worth a lost result
-        if element is not None:
+        if element is not None and (keyword != "SpecificCharacterSet" or element.value):  # of Type 1C: never empty
             result.add(element)
         elif keyword in TYPE_2:
             setattr(result, keyword, None)
@@ -132,6 +142,13 @@ def referenced_series(series_uid: str, instances: Iterable[Instance]) -> list[Da
     series.SeriesInstanceUID = series_uid
     series.ReferencedInstanceSequence = [reference(one.SOPClassUID, one.SOPInstanceUID) for one in _distinct(instances)]
     return [series]
+
+
+def patient_orientation(header: Dataset) -> list[str]:
+    """The source's Patient Orientation, of its rows and of its columns; nothing where it does not say both."""
+    value = header.get("PatientOrientation")
+    found = [] if value is None or isinstance(value, str) else [str(one) for one in value]
+    return found if len(found) == 2 and all(found) else []
 
 
 def reference(class_uid: str, instance_uid: str, frame_number: int | None = None) -> Dataset:

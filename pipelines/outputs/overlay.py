@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipelines.outputs.colours import heat_colours
 
 SMALLEST = 480  # pixels on the shorter side, below which captions would not be legible
+LARGEST = 1600  # pixels on the longer side of a radiograph; more only make files large
 FREE_ROWS = 40  # rows at the top left alone: viewers draw their own overlays there
 _STRONGEST = 0.55  # alpha at the highest value: the image must stay readable below
 _LEVELS = 256
@@ -25,6 +26,42 @@ def window(values: np.ndarray, centre: float, width: float) -> np.ndarray:
     """Values to uint8 by a linear window (PS3.3 C.11.2.1.2.1)."""
     shown = (np.asarray(values, dtype=np.float32) - np.float32(centre - 0.5)) * np.float32(1 / max(width - 1, 1)) + 0.5
     return (np.clip(shown, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def reduction(rows: int, columns: int) -> int:
+    """The integer factor by which a large radiograph is drawn coarser, as far as captions stay legible."""
+    return max(1, min(-(-max(rows, columns) // LARGEST), min(rows, columns) // SMALLEST))
+
+
+def averaged(frame: np.ndarray, step: int) -> np.ndarray:
+    """A frame in which the mean of a block of `step` by `step` pixels is one; the last blocks repeat the last pixel."""
+    return frame if step == 1 else _blocks(frame, step).mean(axis=(1, 3), dtype=np.float32)
+
+
+def highest(frame: np.ndarray, step: int) -> np.ndarray:
+    """Like `averaged`, with the highest value: a small spot must not fade."""
+    return frame if step == 1 else _blocks(frame, step).max(axis=(1, 3))
+
+
+def _blocks(frame: np.ndarray, step: int) -> np.ndarray:
+    whole = np.pad(frame, [(0, -count % step) for count in frame.shape], mode="edge")
+    return whole.reshape(whole.shape[0] // step, step, whole.shape[1] // step, step)
+
+
+def ends_of(voxels: np.ndarray) -> tuple[float, float]:
+    """The 1st and the 99th percentile of about a million pixels of an image; its ends where they are equal."""
+    every = max(1, round((voxels[0].size * len(voxels) / 2**20) ** 0.5))
+    some = voxels[:, ::every, ::every]
+    low, high = (float(value) for value in np.percentile(some, (1, 99)))
+    return (low, high) if high > low else (float(some.min()), float(some.max()))
+
+
+def stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values to uint8, `low` and below black, `high` and above white; a flat image is black."""
+    scale = 255 / (high - low) if high > low else 0.0
+    return (np.clip((np.asarray(values, np.float32) - np.float32(low)) * np.float32(scale), 0, 255) + 0.5).astype(
+        np.uint8
+    )
 
 
 def levels(value: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -161,7 +198,9 @@ class Stamp:
         labels = [f"{captions.high:.2f}", f"{(captions.high + captions.low) / 2:.2f}", f"{captions.low:.2f}"]
         room = max(self._font.getlength(text) for text in [*labels, captions.scale_name]) + 8
         name_top = top - self._step - 10
-        draw.rectangle((right - room - wide - 2, name_top - 3, self._columns, top + height + 6), fill=(0, 0, 0, 150))
+        draw.rectangle(
+            (right - room - wide - 2, name_top - 3, self._columns, top + height + self._step // 2), fill=(0, 0, 0, 150)
+        )
         draw.text((right - self._font.getlength(captions.scale_name) - 2, name_top), captions.scale_name,
                   font=self._font, fill=(255, 255, 255, 255))  # fmt: skip
         bar = heat_colours(height)[::-1, None, :].repeat(wide, axis=1)
@@ -171,7 +210,7 @@ class Stamp:
             draw.line((right - wide - 4, y, right, y), fill=(255, 255, 255, 255))
             draw.text((right - wide - 6 - self._font.getlength(text), y - self._step / 2), text, font=self._font,
                       fill=(255, 255, 255, 255))  # fmt: skip
-        return int(name_top) - 3, top + height + 7, int(right - room - wide) - 3, self._columns
+        return int(name_top) - 3, top + height + self._step // 2 + 1, int(right - room - wide) - 3, self._columns
 
     def put(self, rgb: np.ndarray, last_line: str) -> None:
         """Burn the captions into `rgb` (rows, columns, 3), in place, with `last_line` as the last one."""

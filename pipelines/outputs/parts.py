@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.outputs import codes
 from pipelines.outputs.codes import Code
 
 
@@ -43,6 +44,26 @@ class Evaluation:
 
     name: Code
     value: Code | str
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How far the numbers of a result can be relied on, in words for its readers.
+
+    `calibration`: whether a probability of 0.8 is right in 80 of 100 cases, and where that was measured.
+    `uncertainty`: how unsure the model was here, with what the number means. `unlike_training`: whether the input lies
+    outside of what the model knows; None: that is not assessed.
+    """
+
+    calibration: str
+    uncertainty: str
+    unlike_training: bool | None = None
+
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """What a report says of it."""
+        known: dict[bool | None, Code | str] = {True: codes.YES, False: codes.NO, None: "not assessed"}
+        return (Evaluation(codes.CALIBRATION, self.calibration), Evaluation(codes.UNCERTAINTY, self.uncertainty),
+                Evaluation(codes.UNLIKE_TRAINING, known[self.unlike_training]))  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

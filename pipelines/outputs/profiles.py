@@ -38,8 +38,9 @@ class Form:
         """What an output is called in this form; in the standard forms it keeps its name."""
         if self.kind == "root":
             return f"{output}-{zlib.crc32(self.how.encode()):08x}"
-        how = self.how or self.kind
-        parts = [output, *([] if how in _USUAL else [how])]
+        if not self.how:  # made of an output of another kind
+            return self.kind if output in ("segmentation", "report", "heatmap") else f"{output}-{self.kind}"
+        parts = [output, *([] if self.how in _USUAL else [self.how])]
         if self.refers != "binary":
             parts.append("alone" if self.refers == "none" else f"on-{self.refers}")
         parts += ["whole"] * self.empty_frames + [str(self.most_frames)] * bool(self.most_frames)
@@ -74,7 +75,7 @@ class Profile:
             found.append(Form("heatmap", self.heatmap))
         found += [Form(kind) for kind in SWITCHES if kind != "root" and getattr(self, kind.replace("-", "_"))]
         if self.root and found:  # what it lists is what its destination gets
-            found.append(Form("root", "+".join(sorted(map(str, found)))))
+            found.append(Form("root", " + ".join(sorted(map(str, found)))))
         return frozenset(found)
 
     def _refers(self, report: str) -> str:

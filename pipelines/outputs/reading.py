@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 
 from pipelines.outputs.colours import lab_from_dicom, lab_to_rgb
+from pipelines.outputs.placement import corners
 
 Place = tuple[str, int]  # SOP Instance UID and frame number (from 1) of a source slice
 
@@ -45,11 +46,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Stored:
-    """The results in a set of files, by kind; heatmaps in order of Instance Number."""
+    """The results in a set of files, by kind; heatmaps and contours, one slice each, in order of Instance Number."""
 
     segmentations: tuple[Dataset, ...]
     reports: tuple[Dataset, ...]
     heatmaps: tuple[Dataset, ...]
+    contours: tuple[Dataset, ...] = ()
 
 
 def stored(files: Sequence[Path]) -> Stored:
@@ -58,9 +60,12 @@ def stored(files: Sequence[Path]) -> Stored:
     for path in files:
         dataset = pydicom.dcmread(path)
         by_class.setdefault(str(dataset.get("SOPClassUID", "")), []).append(dataset)
-    heatmaps = sorted(by_class.get(SecondaryCaptureImageStorage, []), key=lambda one: int(one.InstanceNumber or 0))
+    captures = sorted(by_class.get(SecondaryCaptureImageStorage, []), key=lambda one: int(one.InstanceNumber or 0))
+    contours = [one for one in captures if "Outlines drawn" in str(one.get("DerivationDescription"))]
+    others = {str(one.SOPInstanceUID) for one in contours}
+    heatmaps = [one for one in captures if str(one.SOPInstanceUID) not in others]
     return Stored(tuple(by_class.get(SegmentationStorage, [])), tuple(by_class.get(Comprehensive3DSRStorage, [])),
-                  tuple(heatmaps))  # fmt: skip
+                  tuple(heatmaps), tuple(contours))  # fmt: skip
 
 
 def masks(dataset: Dataset) -> Masks:
@@ -86,6 +91,39 @@ def _colour(segment: Dataset) -> tuple[int, int, int]:
     values = segment.get("RecommendedDisplayCIELabValue")
     red, green, blue = lab_to_rgb(np.asarray(lab_from_dicom(list(values)))) if values else (255, 255, 0)
     return int(red), int(green), int(blue)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One frame of an image result: the source slice that it names, the outer corners of the frame (4, 3) in LPS mm
+    (None where it has no place), and its pixels or values (rows, columns) or (rows, columns, 3)."""
+
+    source: Place
+    corners: np.ndarray | None
+    pixels: np.ndarray
+
+
+def pictures(dataset: Dataset) -> Iterator[Picture]:
+    """Every frame of an image result, in its order: captures, parametric maps and derived images."""
+    frames = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())
+    grey = dataset.get("SamplesPerPixel", 1) == 1
+    shape = (int(dataset.get("NumberOfFrames") or 1), dataset.Rows, dataset.Columns, *(() if grey else (3,)))
+    pixels = dataset.pixel_array.reshape(shape)
+    if "RescaleSlope" in dataset:
+        pixels = pixels * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+    for index, values in enumerate(pixels):
+        groups = [*frames[index : index + 1], *(dataset.get("SharedFunctionalGroupsSequence") or ())]
+        derived = [item for group in groups for item in group.get("DerivationImageSequence") or ()]
+        items = derived[0].SourceImageSequence if derived else dataset.SourceImageSequence[index:]
+        found: list[np.ndarray] = []
+        for sequence, keyword in (("PlanePositionSequence", "ImagePositionPatient"),
+                                  ("PlaneOrientationSequence", "ImageOrientationPatient"),
+                                  ("PixelMeasuresSequence", "PixelSpacing")):  # fmt: skip
+            places = [item for group in groups for item in group.get(sequence) or ()] or [dataset]
+            found.append(np.array([float(one) for one in places[0].get(keyword) or ()]))
+        place = corners(found[0], found[1], found[2], *values.shape[:2]) if all(one.size for one in found) else None
+        yield Picture((str(items[0].ReferencedSOPInstanceUID), int(items[0].get("ReferencedFrameNumber") or 1)), place,
+                      values)  # fmt: skip
 
 
 def evidence_series(report: Dataset) -> list[str]:

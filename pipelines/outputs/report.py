@@ -14,7 +14,7 @@ from pydicom.sr.coding import Code as PydicomCode
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipelines.base import Objects
-from pipelines.outputs import codes, equipment, origin
+from pipelines.outputs import codes, content, equipment, origin
 from pipelines.outputs.codes import Code
 from pipelines.outputs.identity import MANUFACTURER, Maker
 from pipelines.outputs.parts import Evaluation, Finding, KeyRegion, Measurement
@@ -55,7 +55,7 @@ class Report:
     A finding with a key region becomes a measurement group with a 2D outline on its key slice: viewers go blank on
     groups that refer only to a segmentation. A finding without one is a negative result, and is said as a qualitative
     evaluation of the whole study. `evaluations`: more that is said about the whole study. `segmentation`: what was
-    measured.
+    measured. `limitations`: what the model cannot do, for those forms that have room to say it.
     """
 
     volume: origin.Source
@@ -65,6 +65,7 @@ class Report:
     procedure: Code = codes.CT_PROCEDURE  # from CID 100
     name: str = "report"
     style: Style = STYLES["tid1500"]
+    limitations: str = ""
 
     def to_dicom(self, study: Study, maker: Maker) -> Sequence[Dataset]:
         """One SR document: complete, unverified, preliminary; it names the earlier report that it replaces."""
@@ -88,6 +89,9 @@ class Report:
             previous_versions=self._predecessors(study) or None,
             record_evidence=True,
         )
+        content.make_writable(made.ContentSequence, source)
+        if requests := content.requests_of(source, study):
+            made.ReferencedRequestSequence = requests
         origin.take_identity(made, source)
         equipment.mark(made, study, maker, source, self.name, "report")
         made.ContentTemplateSequence[0].MappingResource = "DCMR"

@@ -67,7 +67,7 @@ def writable(text: str, source: Dataset) -> str:
     stated = source.get("SpecificCharacterSet") or ""
     first = stated if isinstance(stated, str) else (list(stated) or [""])[0]
     encoding = "ascii" if first in ("", None, "ISO_IR 6", "ISO 2022 IR 6") else python_encoding.get(first, "ascii")
-    return "".join(one if _fits(one, encoding) else _plain(one) for one in text)
+    return "".join(one if _fits(one, encoding) else plain(one) for one in text)
 
 
 def _fits(character: str, encoding: str) -> bool:
@@ -80,6 +80,7 @@ def _fits(character: str, encoding: str) -> bool:
     return not encoding.startswith(("iso2022", "shift_jis"))  # where a half-width set is told apart by code extensions
 
 
-def _plain(character: str) -> str:
+def plain(character: str) -> str:
+    """The character in ASCII: its letters without marks, or "?"."""
     bare = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    return _ASCII.get(character) or bare or "?"
+    return _ASCII.get(character) or bare.strip() or (" " if character.isspace() else "?")

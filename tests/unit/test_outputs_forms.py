@@ -145,3 +145,24 @@ def test_a_study_that_is_not_suitable_gets_a_report_that_says_so(one: Case) -> N
     coded = [item.ConceptCodeSequence[0].CodeValue for item in content_items(report) if item.ValueType == "CODE"]
     assert codes.NOT_ATTEMPTED.value in coded
     assert named_by(report) == {one.study.series[0].instances[0].SOPInstanceUID}
+
+
+def test_a_root_lists_what_its_own_destination_gets_and_nothing_else(one: Case) -> None:
+    with_root = with_changes(STANDARD, {"root": True})
+    text = with_changes(PROFILES["text-report"], {"root": True})
+    outputs = (one.segmentation, one.report, one.heatmap)
+    made, _ = make(outputs, one.study, MAKER, forms=forms_for([with_root, text]))
+    by_form = {str(output.form): [released.dataset() for released in output.kept] for output in made}
+    roots = {name: found for name, found in by_form.items() if name.startswith("root=")}
+    assert len(roots) == 2
+    source = {instance.SOPInstanceUID for instance in one.study.instances}
+    for profile in (with_root, text):
+        [root] = [form for form in profile.forms if form.kind == "root"]
+        gets = {str(each.SOPInstanceUID) for form in profile.forms - {root} for each in by_form[str(form)]}
+        [document] = by_form[str(root)]
+        assert named_by(document) == source | gets
+
+
+def test_every_profile_can_be_made_from_a_volume(one: Case) -> None:
+    made, _ = make((one.segmentation, one.report, one.heatmap), one.study, MAKER, forms=forms_for(PROFILES.values()))
+    assert {output.form for output in made} == forms_for(PROFILES.values())

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from pipelines.outputs.heatmap import Heatmap, patient_orientation
+from pipelines.outputs.capture import patient_orientation
+from pipelines.outputs.heatmap import Heatmap
 from pipelines.outputs.overlay import FREE_ROWS
 from pipelines.outputs.placement import corners
 from tests.results import MAKER, ORIENTATIONS, Case, bytes_of, case, written
@@ -109,7 +110,8 @@ def test_a_body_part_that_may_have_a_side_comes_with_laterality(tmp_path: Path) 
 
 def test_values_of_eight_bits_are_drawn_like_their_fractions(one: Case) -> None:
     eight = Heatmap(one.volume, {label: np.round(values.astype(np.float32) * 255).astype(np.uint8)
-                                 for label, values in one.heatmap.probability.items()}, "Softmax probability")  # fmt: skip
+                                 for label, values in one.heatmap.probability.items()}, "Softmax probability",
+                                 window=one.heatmap.window)  # fmt: skip
     for first, second in zip(eight.to_dicom(one.study, MAKER), one.heatmap.to_dicom(one.study, MAKER), strict=True):
         assert np.abs(first.pixel_array.astype(int) - second.pixel_array).max() <= 2
 

@@ -81,7 +81,7 @@ def test_the_series_is_in_the_pipelines_own_range_and_says_who_made_it(tmp_path:
 
 def test_a_series_number_that_the_study_has_already_is_not_used_again(tmp_path: Path) -> None:
     made = case(written(tmp_path, change=lambda dataset, index: setattr(dataset, "SeriesNumber", 9001))).made()
-    assert made["segmentation"][0].SeriesNumber == 109001
+    assert made["segmentation"][0].SeriesNumber == 1009001
 
 
 def test_a_rerun_gives_the_same_bytes(tmp_path: Path) -> None:
