@@ -27,6 +27,6 @@ def radiograph_study(folder: Path, seed: int, size: int = 512) -> list[Path]:
     from models.training.projections import project_patient
     from models.training.xray_samples import frontal_shot
 
-    shot = frontal_shot(project_patient(seed, lower=False), np.random.default_rng(seed), size, share=0.5)
+    shot = frontal_shot(project_patient(seed, lower=False, coarse=1.8), np.random.default_rng(seed), size, share=0.5)
     image = np.rint(4095 * shot.image[shot.place.part]).astype(np.uint16)
     return radiograph(image, folder, seed=f"radiograph {seed} {size}")

@@ -50,7 +50,7 @@ NETWORK: dict[str, Any] = {
     "bottleneck": 2,
 }
 # Of the time: training patients, and training; the rest makes and measures the other patients.
-SHARES = (0.24, 0.6)
+SHARES = (0.22, 0.62)
 SHOTS = {"train": 60, "validation": 25, "test": 20}  # frontal images of each patient
 VALIDATION, TEST = 20, 24  # patients
 PART = 0.85  # of the training patients that each member sees
