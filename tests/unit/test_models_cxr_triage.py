@@ -86,7 +86,9 @@ def test_uncertainty_is_of_the_size_that_entropy_can_have(readings: list[Reading
             assert 0 <= p <= 1
 
 
-def test_the_view_check_takes_frontal_chests_and_refuses_the_others(model: LoadedClassifier, patients: list[Patient]) -> None:
+def test_the_view_check_takes_frontal_chests_and_refuses_the_others(
+    model: LoadedClassifier, patients: list[Patient]
+) -> None:
     right: dict[str, list[bool]] = {}
     for name in VIEWS:
         for n in range(8):
@@ -97,7 +99,9 @@ def test_the_view_check_takes_frontal_chests_and_refuses_the_others(model: Loade
             taken = view["frontal"] + view["inverted"] >= 0.5
             right.setdefault(name, []).append(taken == (name in ("frontal", "inverted")))
     assert np.mean(right["frontal"] + right["inverted"]) >= 0.9
-    assert np.mean([one for name, found in right.items() if name not in ("frontal", "inverted") for one in found]) >= 0.9
+    assert (
+        np.mean([one for name, found in right.items() if name not in ("frontal", "inverted") for one in found]) >= 0.9
+    )
 
 
 def test_a_negative_is_read_as_its_positive(model: LoadedClassifier, shots: list[Shot]) -> None:

@@ -4,13 +4,14 @@ image; a card that says a method failed shuts it off."""
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 import torch
 
-from models import explain
+from models import check_explanations, explain
 from models.errors import ModelError
 from models.nets.xray_input import Place
 from models.nets.xray_triage import XrayTriage
@@ -35,13 +36,15 @@ def images(model: LoadedClassifier) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def tiny() -> XrayTriage:
     torch.manual_seed(1)
-    return XrayTriage(["a", "b"], ["frontal", "inverted"], size=64, members=2, init_features=4, growth_rate=4, blocks=[2, 2]).eval()
+    return XrayTriage(
+        ["a", "b"], ["frontal", "inverted"], size=64, members=2, init_features=4, growth_rate=4, blocks=[2, 2]
+    ).eval()
 
 
 def test_the_maps_of_the_bundled_model_change_with_its_weights(model: LoadedClassifier, images: torch.Tensor) -> None:
     found = explain.sanity_check(model.net, images, [0, 1, 2, 3], "grad-cam", seeds=(0,))
     assert found["passed"] and found["all"] <= explain.LIMIT
-    assert list(found["likeness"])[0] == "class_layers.out"
+    assert next(iter(found["likeness"])) == "class_layers.out"
     assert list(found["likeness"])[-1] == "features.conv0"
 
 
@@ -50,9 +53,13 @@ def edges(net: XrayTriage, x: torch.Tensor, label: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "method", [edges, lambda net, x, label: x, lambda net, x, label: torch.ones_like(x)], ids=["edges", "image", "constant"]
+    "method",
+    [edges, lambda net, x, label: x, lambda net, x, label: torch.ones_like(x)],
+    ids=["edges", "image", "constant"],
 )
-def test_a_method_that_shows_the_image_or_nothing_is_refused(tiny: XrayTriage, images: torch.Tensor, method: explain.Method) -> None:
+def test_a_method_that_shows_the_image_or_nothing_is_refused(
+    tiny: XrayTriage, images: torch.Tensor, method: explain.Method
+) -> None:
     found = explain.sanity_check(tiny, images[:2, ::2, ::2], [0, 1], method, seeds=(0,))
     assert not found["passed"]
     assert found["all"] == pytest.approx(1.0)
@@ -65,7 +72,7 @@ def test_randomising_leaves_the_network_itself_alone_and_goes_from_the_top_down(
         state = copy.state_dict()
         changed.append({name for name, value in before.items() if not torch.equal(value, state[name])})
     assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items())
-    assert all(first <= then for first, then in zip(changed, changed[1:], strict=False))
+    assert all(first <= then for first, then in itertools.pairwise(changed))
     assert changed[0] == {f"members.{k}.class_layers.out.{part}" for k in (0, 1) for part in ("weight", "bias")}
     assert any("conv0" in name for name in changed[-1])
 
@@ -115,3 +122,10 @@ def test_the_card_tells_what_was_found_of_every_method(model: LoadedClassifier) 
     assert model.card.explanations["grad-cam"]["passed"]
     for said in model.card.explanations.values():
         assert said["passed"] == (said["all"] <= said["limit"])
+
+
+def test_an_installed_package_is_checked_again(model: LoadedClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_explanations.problems(model) == []
+    monkeypatch.setitem(explain.METHODS, "grad-cam", edges)
+    [line] = check_explanations.problems(model)
+    assert "'grad-cam' fails its sanity check" in line and "the limit is 0.5" in line
