@@ -50,47 +50,53 @@ def sample_square(
     return functional.grid_sample(source, grid, padding_mode="border", align_corners=False)[0], place
 
 
-def expose(rng: Rng, water: torch.Tensor, bone: torch.Tensor, place: Place, tokens: bool = True) -> np.ndarray:
-    """One radiograph, float32 (size, size) from 0 to 1 with bright = dense, zero outside of ``place``; normalised."""
+def expose(rng: Rng, water: torch.Tensor, bone: torch.Tensor, place: Place, wild: bool = False) -> np.ndarray:
+    """One radiograph, float32 (size, size) from 0 to 1 with bright = dense, zero outside of ``place``; normalised.
+
+    ``wild``: also exposures and tone curves that hide what is in the image, though not what the image is of.
+    """
     size = water.shape[-1]
     thick = water.numpy() + float(rng.uniform(0.6, 3.0)) * bone.numpy()
-    if tokens:
-        thick = thick + metal(rng, size, place)
-    beam = np.exp(-rng.uniform(0.013, 0.026) * np.maximum(thick, 0)).astype(np.float32)
+    thick = thick + metal(rng, size, place)
+    weakening = rng.uniform(0.012, 0.028) if wild else rng.uniform(0.015, 0.022)  # per mm of water
+    beam = np.exp(-weakening * np.maximum(thick, 0)).astype(np.float32)
     scattered = _blur(beam, int(size * rng.uniform(0.1, 0.25)))
-    beam += np.float32(rng.uniform(0.0, 0.6)) * scattered + np.float32(rng.uniform(0, 0.01))
+    beam += np.float32(rng.uniform(0.0, 0.7 if wild else 0.3)) * scattered + np.float32(rng.uniform(0, 0.01))
     beam += (
-        np.float32(rng.choice([0.002, 0.006, 0.014]))
+        np.float32(rng.choice([0.002, 0.006, 0.016] if wild else [0.001, 0.003, 0.006]))
         * np.sqrt(beam)
         * rng.standard_normal(beam.shape, dtype=np.float32)
     )
     beam = np.maximum(beam, 1e-4)
     # Most systems show the logarithm; some files hold something nearer to the dose.
-    image = -np.log(beam) if rng.random() < 0.8 else -(beam ** rng.uniform(0.15, 0.5))
+    power = rng.uniform(0.15, 0.5 if wild else 0.3)
+    image = -np.log(beam) if rng.random() < (0.75 if wild else 0.9) else -(beam**power)
     content = np.zeros((size, size), bool)
     content[place.part] = True
     image = normalise(image, content)
     if rng.random() < 0.5:
         image = image + rng.uniform(0.2, 1.2) * (image - _blur(image, int(size * rng.uniform(0.03, 0.15))))
-    image = _tone(rng, np.clip(image, 0, 1))
-    if rng.random() < 0.3:
+    image = _tone(rng, np.clip(image, 0, 1), wild)
+    if rng.random() < (0.3 if wild else 0.1):
         image = _blur(image, int(rng.integers(2, 4)))
-    if tokens:
-        image = border(rng, letters(rng, image, place), place)
+    image = border(rng, letters(rng, image, place), place)
     return normalise(image, content)
 
 
-def _tone(rng: Rng, image: np.ndarray) -> np.ndarray:
-    kind = rng.random()
+def _tone(rng: Rng, image: np.ndarray, wild: bool) -> np.ndarray:
+    kind = rng.random() if wild else 0.9 * rng.random()
     if kind < 0.45:
-        return image ** np.float32(rng.uniform(0.5, 1.9))
+        return image ** np.float32(rng.uniform(0.5, 1.9) if wild else rng.uniform(0.65, 1.4))
     if kind < 0.8:
-        steep, middle = rng.uniform(3, 9), rng.uniform(0.3, 0.7)
+        steep, middle = rng.uniform(3, 6), rng.uniform(0.35, 0.6)
+        if wild:
+            steep, middle = rng.uniform(3, 9), rng.uniform(0.3, 0.7)
         return (1 / (1 + np.exp(-steep * (image - middle)))).astype(np.float32)
-    if kind < 0.9:  # hard windows burn the thickest and the thinnest parts out
-        low, high = rng.uniform(0, 0.25), rng.uniform(0.65, 1)
-        return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
-    return image
+    if kind < 0.9:
+        return image
+    # Hard windows burn the thickest and the thinnest parts out.
+    low, high = rng.uniform(0, 0.25), rng.uniform(0.65, 1)
+    return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
 
 
 def _blur(image: np.ndarray, width: int) -> np.ndarray:

@@ -93,25 +93,25 @@ def _opacity(canvas: Canvas, d: Draws, name: str, lung: np.ndarray) -> Lesion:
     """Consolidation: air spaces filled in patches, denser in the middle, without the smooth edge of a nodule."""
     rng = d.rng(f"opacity_{name}")
     centre = _at(canvas, _clear(lung, rng, 14))
-    radii = rng.uniform(26, 55, 3)
+    radii = rng.uniform(30, 58, 3)
     blob = ellipsoid(canvas.at(canvas.all), centre, (float(radii[0]), float(radii[1]), float(radii[2])))
     ragged = blob + rng.uniform(5, 13) * canvas.noise(f"opacity_edge_{name}", float(rng.uniform(13, 24)))
     fade = np.clip(0.5 - ragged / rng.uniform(12, 30), 0, 1) * _cover(canvas, lung)
-    filled = fade * rng.uniform(0.5, 0.95)
+    filled = fade * rng.uniform(0.65, 1.0)
     return Lesion((filled * (20 - canvas.hu)).astype(np.float32), filled.astype(np.float32), 12.0)
 
 
 def _nodule(canvas: Canvas, d: Draws, name: str, lung: np.ndarray) -> Lesion:
-    """A round solid nodule of 16 to 32 mm, sometimes with some calcium."""
+    """A round solid nodule or mass of 20 to 38 mm, often with some calcium."""
     rng = d.rng(f"nodule_{name}")
-    radius = float(rng.uniform(8, 16))
+    radius = float(rng.uniform(10, 19))
     centre = _at(canvas, _clear(lung, rng, 0.7 * radius))
     radii = radius * rng.uniform(0.88, 1.15, 3)
     distance = ellipsoid(canvas.at(canvas.all), centre, (float(radii[0]), float(radii[1]), float(radii[2])))
     # The grid is coarse against a small sphere: the edge is as soft as a voxel is long.
     place = np.clip(0.5 - distance / 4.0, 0, 1).astype(np.float32)
     inside = place * _cover(canvas, lung - 3)
-    value = float(rng.choice([40.0, 90.0, 250.0], p=[0.55, 0.3, 0.15]))
+    value = float(rng.choice([40.0, 120.0, 300.0], p=[0.5, 0.3, 0.2]))
     return Lesion((inside * (value - canvas.hu)).astype(np.float32), inside, 0.35 * radius)
 
 

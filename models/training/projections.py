@@ -105,9 +105,12 @@ def _draws(seed: int) -> Draws:
         "leads": False,
         # The space between a normal and an enlarged heart is left empty: who is in it is for a cardiologist to say.
         "heart": float(rng.uniform(0.78, 1.0)),
-        "inspiration": float(rng.uniform(0.25, 1.0)),
+        "inspiration": float(rng.uniform(0.45, 1.0)),
+        "lung_hu": float(rng.uniform(-900, -810)),
+        "fat_class": float(rng.choice([4.0, 14.0, 28.0], p=[0.35, 0.45, 0.2])),
+        "breasts": bool(rng.random() < 0.3),
         "arms": str(rng.choice(["down", "up"], p=[0.75, 0.25])),
-        "lung_type": str(rng.choice(["normal", "emphysema", "expiration"], p=[0.8, 0.1, 0.1])),
+        "lung_type": str(rng.choice(["normal", "emphysema", "expiration"], p=[0.86, 0.1, 0.04])),
     }
     return d
 

@@ -45,7 +45,7 @@ def card_data(
             "where findings are rarer they are too high.",
             "Frontal chests only, upright or nearly so, PA or AP. The view check was trained on phantoms and on "
             "drawings of other views; it can be wrong both ways.",
-            "Tension, hydropneumothorax, infants, hearts between normal and clearly enlarged, and nodules under 16 mm "
+            "Tension, hydropneumothorax, infants, hearts between normal and clearly enlarged, and nodules under 20 mm "
             "were not part of the training.",
         ],
         "network": {"name": "xray-triage", "arguments": dict(network)},

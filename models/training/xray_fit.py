@@ -24,7 +24,7 @@ def squares(images: np.ndarray) -> torch.Tensor:
 
 def vary(rng: Rng, x: torch.Tensor) -> torch.Tensor:
     """Squares with another tone curve and some noise each, so that no image comes twice."""
-    power = torch.from_numpy(np.exp(rng.normal(0, 0.25, (len(x), 1, 1))).astype(np.float32))
+    power = torch.from_numpy(np.exp(rng.normal(0, 0.12, (len(x), 1, 1))).astype(np.float32))
     noise = torch.from_numpy((rng.random((len(x), 1, 1)) * 0.03).astype(np.float32)) * torch.randn_like(x)
     return ((x.clamp(min=1e-4) ** power + noise).clamp(0, 1)) * (x > 0)
 

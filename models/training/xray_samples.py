@@ -31,8 +31,9 @@ class Shot:
     place: Place
 
 
-def frontal_shot(patient: Patient, rng: Rng, size: int, share: float = SHARE, flip: float = 0.0) -> Shot:
-    """The patient with each finding by chance ``share``, independently; ``flip``: the chance of a mirrored image."""
+def frontal_shot(patient: Patient, rng: Rng, size: int, share: float = SHARE, wild: bool = False) -> Shot:
+    """The patient with each finding by chance ``share``, independently. ``wild``: for the view check, with exposures
+    that hide findings, wider fields, and now and then a mirrored image."""
     rows, columns = patient.frontal.water.shape
     stack = np.zeros((2 + len(FINDINGS), rows, columns), np.float32)
     stack[0], stack[1] = patient.frontal.water, patient.frontal.bone
@@ -48,21 +49,22 @@ def frontal_shot(patient: Patient, rng: Rng, size: int, share: float = SHARE, fl
             stack[(0, *finding.part)] += finding.water
             stack[(2 + k, *finding.part)] = np.maximum(stack[(2 + k, *finding.part)], finding.mask)
     np.maximum(stack[0], 0, out=stack[0])
-    window = _around_lungs(patient, rng)
+    window = _around_lungs(patient, rng, wild)
     # The same images must come out whatever is in them: what follows has a generator of its own.
     own = np.random.default_rng(int(rng.integers(2**62)))
-    square, place = sample_square(stack, own, size, window, own.normal(0, 0.05), bool(own.random() < flip))
-    return Shot(expose(own, square[0], square[1], place), labels, square[2:].numpy(), place)
+    square, place = sample_square(stack, own, size, window, own.normal(0, 0.05), wild and own.random() < 0.15)
+    return Shot(expose(own, square[0], square[1], place, wild), labels, square[2:].numpy(), place)
 
 
-def _around_lungs(patient: Patient, rng: Rng) -> tuple[float, float, float, float]:
+def _around_lungs(patient: Patient, rng: Rng, wild: bool) -> tuple[float, float, float, float]:
     shown_rows, shown_columns = (np.flatnonzero(patient.lungs.any(axis)) for axis in (1, 0))
     if not len(shown_rows):
         return 90.0, 95.5, 150.0, 150.0
     top, bottom, left, right = shown_rows[0], shown_rows[-1], shown_columns[0], shown_columns[-1]
     tall, wide = float(bottom - top), float(right - left)
-    height = tall * (1 + rng.uniform(0.04, 0.3) + rng.uniform(0.04, 0.3))
-    width = wide * rng.uniform(1.06, 1.6)
+    most = 0.3 if wild else 0.17
+    height = tall * (1 + rng.uniform(0.02, most) + rng.uniform(0.02, most))
+    width = wide * rng.uniform(1.05, 1 + 2 * most)
     # The field is mostly near a square; it may cut into a long lung, but not much.
     height, width = max(height, width * 0.72), max(width, height * 0.72)
     row = (top + bottom) / 2 + rng.normal(0, 0.05) * tall
@@ -119,10 +121,10 @@ def _stored(image: np.ndarray, place: Place) -> np.ndarray:
 def view_shot(patient: Patient, rng: Rng, size: int, name: str) -> tuple[np.ndarray, Place]:
     """An image of the class ``name`` of VIEWS; of all but the frontal ones some are negatives, and some turned."""
     if name in ("frontal", "inverted"):
-        shot = frontal_shot(patient, rng, size, share=0.25, flip=0.15)
+        shot = frontal_shot(patient, rng, size, share=0.25, wild=True)
         return (_negative(shot.image, shot.place) if name == "inverted" else shot.image), shot.place
     if name == "turned":
-        shot = frontal_shot(patient, rng, size, share=0.2, flip=0.2)
+        shot = frontal_shot(patient, rng, size, share=0.2, wild=True)
         quarters = int(rng.integers(1, 4))
         image, place = np.rot90(shot.image, quarters).copy(), shot.place
         if quarters % 2:
@@ -131,7 +133,7 @@ def view_shot(patient: Patient, rng: Rng, size: int, name: str) -> tuple[np.ndar
     shadow, window, turn = _other(name, patient, rng)
     stack = np.stack([shadow.water, shadow.bone]).astype(np.float32)
     square, place = sample_square(stack, rng, size, window, turn, bool(rng.random() < 0.5))
-    image = expose(rng, square[0], square[1], place)
+    image = expose(rng, square[0], square[1], place, wild=True)
     return (_negative(image, place) if rng.random() < 0.35 else image), place
 
 
