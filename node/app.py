@@ -65,8 +65,10 @@ def _work(config: Config, store: Store, spool: Spool, stop: threading.Event) -> 
 
 
 def _send(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
-    from node import send
+    from node import send, tls
 
+    if any(peer.tls for peer in config.peers):
+        tls.client_context(config.node)  # what is missing for TLS shows at the start, not at the first delivery
     _say_ready()
     send.serve(config, store, spool, stop, _worker_name("send"))
 

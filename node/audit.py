@@ -28,6 +28,7 @@ TYPES: Mapping[str, str] = {
     "association.opened": "a peer was admitted",
     "association.ended": "it released or aborted, or was lost",
     "association.refused": "a caller was not admitted; body: why",
+    "association.burst": "alarm: an address was refused again and again within a minute; body: address, count, why",
     "instance.received": "an instance was stored and acknowledged",
     "instance.repeated": "the same instance came again with the same bytes",
     "instance.changed": "the same SOP Instance UID came again with other bytes: the newest counts",

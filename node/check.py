@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import shutil
@@ -11,14 +12,16 @@ from pathlib import Path
 
 from models.errors import ModelError
 from models.shelf import Shelf, bundled
-from node import peers, schema
+from node import certificates, peers, schema, tls
 from node.config import Config, without_password
-from node.errors import TryAgain
+from node.errors import ConfigError, TryAgain
 from node.queries import open_queries
 from node.routes import Routes, header_values
 from pipelines import registry
 from pipelines.base import Unsuitable
 from pipelines.study import Study
+
+_RENEW = 30  # days that a certificate should have left
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Line:
 def check(config: Config, echo: bool = True) -> Iterator[Line]:
     """Yield what is found, area by area; nothing is changed."""
     yield from _node(config)
+    yield from _tls(config)
     yield from _database(config)
     yield from _routes(config)
     yield from _pipelines(config)
@@ -68,15 +72,68 @@ def explain_study(config: Config, folder: Path) -> Iterator[Line]:
 
 def _node(config: Config) -> Iterator[Line]:
     node = config.node
-    yield Line(
-        "node", node.ae_title, None, f"listens on {node.host}:{node.port}, at most {node.max_associations} associations"
-    )
+    plain = f"{node.host}:{node.port} in plain text" if node.plain else ""
+    secure = f"{node.host}:{node.tls_port} over TLS" if node.tls_port else ""
+    where = " and ".join(place for place in (plain, secure) if place)
+    yield Line("node", node.ae_title, None, f"listens on {where}, at most {node.max_associations} associations")
     place = next(folder for folder in (node.spool, *node.spool.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     writable = os.access(place, os.W_OK)
     room = f"{free / 2**30:.1f} GiB free; below {node.min_free_disk / 2**30:.1f} GiB instances are refused (0xA700)"
     fault = "" if writable else "cannot be written; "
     yield Line("disk", str(node.spool), writable and free > node.min_free_disk, fault + room)
+
+
+def _tls(config: Config) -> Iterator[Line]:
+    node = config.node
+    if not node.tls_port and not any(peer.tls for peer in config.peers):
+        yield Line("tls", "off", None, "patients' data crosses the network in plain text (docs/security.md)")
+        return
+    asked = "callers must show a certificate" if node.knows_callers else "callers show NO certificate"
+    yield Line("tls", "listener", None, f"TLS 1.2 or later; {asked}" if node.tls_port else "off: only we call over TLS")
+    now = datetime.datetime.now(datetime.UTC)
+    own = None
+    for key in ("certificate", "ca"):
+        path: Path | None = getattr(node, key)
+        try:
+            if path is not None:
+                found = certificates.read(path)
+                own = found if key == "certificate" else own
+                ok, valid = _validity(found, now)
+                yield Line("tls", key, ok, f"{found.subject}, issued by {found.issuer}, {valid}")
+        except ConfigError as error:
+            yield Line("tls", key, False, str(error))
+    if own is not None and node.key is not None:
+        yield _own_key(node.key, own)
+    try:
+        if node.tls_port:
+            tls.server_context(node, node.knows_callers)
+        if any(peer.tls for peer in config.peers):
+            tls.client_context(node)
+    except ConfigError as error:
+        yield Line("tls", "OpenSSL", False, str(error))
+
+
+def _validity(found: certificates.Facts, now: datetime.datetime) -> tuple[bool | None, str]:
+    left = (found.not_after - now).days
+    if found.not_before > now:
+        return False, f"valid only from {found.not_before:%Y-%m-%d %H:%M} UTC: is the clock right?"
+    if found.not_after < now:
+        return False, f"expired on {found.not_after:%Y-%m-%d}: no association over TLS comes about"
+    until = f"valid until {found.not_after:%Y-%m-%d}"
+    # Nothing is wrong yet, so a service whose start hangs on this check still starts.
+    return (True, until) if left >= _RENEW else (None, f"{until}, {left} days: RENEW it, then start the node again")
+
+
+def _own_key(path: Path, own: certificates.Facts) -> Line:
+    try:
+        if certificates.key_of(path) != own.public_key:
+            return Line("tls", "key", False, f"{path} does not belong to the certificate")
+        if path.stat().st_mode & 0o007:
+            return Line("tls", "key", False, f"{path} may be read or written by everybody here: chmod 600")
+    except ConfigError as error:
+        return Line("tls", "key", False, str(error))
+    return Line("tls", "key", True, "belongs to the certificate")
 
 
 def _database(config: Config) -> Iterator[Line]:
@@ -145,9 +202,11 @@ def _peers(config: Config, echo: bool) -> Iterator[Line]:
     destinations = {name for route in config.routes for name in route.send_to}
     for peer in config.peers:
         may = " and ".join(peer.may) or "nothing"
-        text = (
-            f"{peer.ae_title} at {peer.host}:{peer.port}; may {may} here from {', '.join(peer.addresses) or peer.host}"
-        )
+        over = " over TLS" if peer.tls else ""
+        text = f"{peer.ae_title} at {peer.host}:{peer.port}{over}; may {may} here from "
+        text += ", ".join(peer.addresses) or peer.host
+        if peer.certificate_names:
+            text += f" over TLS with a certificate for {' or '.join(peer.certificate_names)}"
         if peer.name in destinations:
             text += f"; gets {', '.join(peer.gets.words())}"
         if echo:

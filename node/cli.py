@@ -53,7 +53,10 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     logs.set_up(settings.node.log_level, settings.node.log_json, "node")
 
     def say(facts: Any) -> None:
-        screens.out.print(f"ready: {settings.node.ae_title} on {settings.node.host}:{facts['port']}")
+        node = settings.node
+        places = [f"{node.host}:{facts['port']}"] if node.plain else []
+        places += [f"{node.host}:{node.tls_port} over TLS"] if node.tls_port else []
+        screens.out.print(f"ready: {node.ae_title} on {' and '.join(places)}", soft_wrap=True)
         sys.stdout.flush()
 
     raise typer.Exit(Supervisor(settings, config, say).serve())
@@ -93,6 +96,22 @@ def init(
     example = Path(__file__).with_name("example.toml").read_text(encoding="utf-8")
     path.write_text(example, encoding="utf-8")
     screens.out.print(f"wrote {path}; next: edit it, then `overread check -c {path}` and `overread serve -c {path}`")
+
+
+@app.command()
+def certs(
+    folder: Annotated[Path, typer.Argument(help="Where the files go; what is there is kept.")],
+    names: Annotated[list[str] | None, typer.Argument(help="For whom; default: each [[peer]] of the file.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Make a private CA and certificates for a trial of DICOM over TLS."""
+    from node import trial_certificates
+
+    settings = configuration.load(config) if config.exists() or not names else None
+    made = trial_certificates.make(folder, settings, names or ())
+    for one in made.all:
+        screens.out.print(f"{'kept' if one.kept else 'made'} {one.certificate} and its key", markup=False)
+    screens.out.print(f"\n{trial_certificates.next_steps(made)}", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -46,6 +46,14 @@ class Config(BaseSettings):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"two [[{kind}]] are called {twice[0]!r}: give each its own name")
+        for peer in self.peers:
+            if peer.tls and self.node.ca is None:
+                raise ValueError(f"peer {peer.name!r}: tls wants ca in [node], which says whose certificates we take")
+            if peer.certificate_names and "store" in peer.may and not self.node.knows_callers:
+                raise ValueError(
+                    f"peer {peer.name!r}: it may store, and certificate-names wants it to show a certificate: "
+                    'set tls-port, and tls-client-certificates = "required"'
+                )
         for route in self.routes:
             for key, wanted in (("send-to", route.send_to), ("from", route.from_peers)):
                 for name in wanted:
@@ -115,7 +123,9 @@ def _anchored(config: Config, folder: Path) -> Config:
     database = config.node.database
     if database.startswith("sqlite:///") and not database.startswith("sqlite:////"):
         database = f"sqlite:///{folder / database.removeprefix('sqlite:///')}"
-    node = config.node.model_copy(update={"spool": folder / config.node.spool, "database": database})
+    files = {name: getattr(config.node, name) for name in ("certificate", "key", "ca")}
+    anchored = {name: folder / path for name, path in files.items() if path is not None}
+    node = config.node.model_copy(update={"spool": folder / config.node.spool, "database": database, **anchored})
     work = config.work.model_copy(update={"models": tuple(folder / path for path in config.work.models)})
     return config.model_copy(update={"node": node, "work": work})
 

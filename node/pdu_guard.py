@@ -9,8 +9,11 @@ waiting (poll, not select), so descriptors over 1,023 and what a TLS socket hold
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import time
+
+from node import tls
 
 LARGEST_READ = 64 * 1024  # bytes
 HEADER = 6  # bytes
@@ -67,6 +70,10 @@ class PduReader:
         while got < HEADER:
             got += self._more(header[got:], deadline)
         kind = header[0]
+        if kind == tls.HANDSHAKE:
+            raise BrokenPdu("it speaks TLS on the port for plain text; TLS has its own (tls-port)", 1)
+        if kind == tls.ALERT:
+            raise BrokenPdu("it answers with an alert of TLS: it takes no plain text there", 1)
         if not ASSOCIATE_RQ <= kind <= ABORT:
             raise BrokenPdu(f"unknown PDU type 0x{kind:02X}", 1)
         length = int.from_bytes(header[2:6], "big")
@@ -101,6 +108,8 @@ class PduReader:
             got = self._socket.recv_into(into)
         except TimeoutError:
             return -1
+        except ssl.SSLError as error:
+            raise PeerGone(f"TLS: {tls.words(error)}") from error
         except OSError as error:
             raise PeerGone(f"the connection broke ({type(error).__name__})") from error
         if got == 0:

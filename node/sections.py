@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import ipaddress
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipelines.outputs.profiles import PROFILES, Heatmap, Profile, Report, Segmentation, with_changes
 
@@ -42,10 +43,17 @@ class Node(Section):
     ae_title: AETitle = "OVERREAD"
     host: str = "0.0.0.0"
     port: int = Field(11112, ge=0, le=65535)
+    plain: bool = True  # whether `port` is listened on at all
+    tls_port: int = Field(0, ge=0, le=65535)  # 0: no TLS; 2762 is the registered one
+    certificate: Path | None = None  # PEM files; ours with its chain
+    key: Path | None = None
+    ca: Path | None = None  # who signs the certificates of peers
+    tls_client_certificates: Literal["required", "none"] = "required"
     spool: Path = Path("spool")
     database: str = "sqlite:///overread.db"
     max_associations: int = Field(32, ge=1)
     max_associations_per_address: int = Field(16, ge=1)
+    refusals_per_minute: int = Field(20, ge=1)  # of one address; more are an alarm
     max_pdu: int = Field(131072, ge=4096, le=1 << 20)  # bytes
     acse_timeout: float = Field(10, gt=0)  # seconds; so are the next three
     dimse_timeout: float = Field(30, gt=0)
@@ -56,6 +64,27 @@ class Node(Section):
     longest_wait: float = Field(600, gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
+
+    @field_validator("certificate", "key", "ca", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        return value or None
+
+    @model_validator(mode="after")
+    def _listens_somewhere(self) -> Node:
+        if not self.plain and not self.tls_port:
+            raise ValueError("plain = false leaves no port to listen on: set tls-port")
+        if self.tls_port and self.plain and self.tls_port == self.port:
+            raise ValueError(f"port and tls-port are both {self.port}: plain text and TLS need one each")
+        for name in ("certificate", "key", *(("ca",) if self.tls_client_certificates == "required" else ())):
+            if self.tls_port and getattr(self, name) is None:
+                raise ValueError(f"tls-port needs {name}: a PEM file; `overread certs` makes one")
+        return self
+
+    @property
+    def knows_callers(self) -> bool:
+        """Whether callers on the TLS port show a certificate."""
+        return bool(self.tls_port) and self.tls_client_certificates == "required"
 
     @field_validator("database")
     @classmethod
@@ -94,6 +123,9 @@ class Peer(Section):
     port: int = Field(ge=1, le=65535)
     may: tuple[Literal["echo", "store"], ...] = ("echo",)
     addresses: tuple[str, ...] = ()  # networks it may call from; default: its host
+    tls: bool = False  # whether we call it over TLS
+    certificate_names: tuple[str, ...] = ()  # it must show a certificate with one of them, called or calling
+    max_associations: int | None = Field(None, ge=1)  # of it at once here; None: the limits of [node] alone
     associations: int = Field(1, ge=1, le=16)  # at once, when many results of one output go to it
     profile: str = "standard"  # one of PROFILES; each of the next keys changes it for this peer
     segmentation: Segmentation | None = None
@@ -130,6 +162,11 @@ class Peer(Section):
             return () if value == "none" else (value,)
         return value
 
+    @field_validator("certificate_names")
+    @classmethod
+    def _are_names(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_certificate_name(value) for value in values)
+
     @field_validator("addresses")
     @classmethod
     def _are_networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -150,6 +187,19 @@ class Route(Section):
     longest_wait: float | None = Field(None, gt=0)
     priority: int = Field(0, ge=-10, le=10)
     say_unsuitable: bool = False  # send a report that says why a pipeline did not run
+
+
+def _certificate_name(text: str) -> str:
+    """In small letters, and a fingerprint without colons: as node.tls.names_of gives them."""
+    kind, colon, digest = text.strip().lower().partition(":")
+    if not colon:
+        if not kind:
+            raise ValueError("a name of a certificate is empty")
+        return kind
+    digest = digest.replace(":", "")
+    if kind != "sha256" or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError(f"{text!r} is neither a name nor sha256: with the 64 digits of a certificate's fingerprint")
+    return f"{kind}:{digest}"
 
 
 def nearest(name: str, known: list[str]) -> str:

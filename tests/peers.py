@@ -88,15 +88,20 @@ class Listening:
         return [{**row, "file": self.spool.path(row["path"])} for row in rows]
 
 
-def node_config(folder: Path, may: Sequence[str] = ("echo", "store"), **node: Any) -> Config:
-    """A configuration in `folder` that admits the usual senders from 127.0.0.1."""
+def node_config(
+    folder: Path, may: Sequence[str] = ("echo", "store"), of_peers: dict[str, Any] | None = None, **node: Any
+) -> Config:
+    """A configuration in `folder` that admits the usual senders from 127.0.0.1; `of_peers`: more keys of each."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "host": "127.0.0.1", "port": 0, "ae-title": "OVERREAD", "spool": folder / "spool",
         "database": f"sqlite:///{folder}/overread.db", "min-free-disk": 0,
     }  # fmt: skip
     settings |= {key.replace("_", "-"): value for key, value in node.items()}
-    admitted = [{"name": t.lower(), "ae-title": t, "host": "127.0.0.1", "port": 104, "may": list(may)} for t in SENDERS]
+    admitted = [
+        {"name": t.lower(), "ae-title": t, "host": "127.0.0.1", "port": 104, "may": list(may), **(of_peers or {})}
+        for t in SENDERS
+    ]
     return Config(node=settings, peer=admitted)
 
 

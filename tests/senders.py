@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,14 @@ class Sender(Requestor):
     """An association with full control over what is sent."""
 
     def __init__(
-        self, port: int, offers: list[Offer] | None = None, ae_title: str = "SENDER", called: str = "OVERREAD"
-    ) -> None:
+        self, port: int, offers: list[Offer] | None = None, ae_title: str = "SENDER", called: str = "OVERREAD",
+        files: dict[str, Any] | None = None, names: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """`files`: over TLS, with these of `certificate`, `key` and `ca`; `names`: the listener's certificate-names."""
         self.offers = offers or [OFFER]
-        node = Node(**{"ae-title": ae_title, "acse-timeout": 5, "dimse-timeout": 10})
-        peer = Peer(**{"name": "node", "ae-title": called, "host": "127.0.0.1", "port": port})
+        node = Node(**{"ae-title": ae_title, "acse-timeout": 5, "dimse-timeout": 10}, **(files or {}))
+        peer = Peer(**{"name": "node", "ae-title": called, "host": "127.0.0.1", "port": port, "tls": files is not None},
+                    **{"certificate-names": names})  # fmt: skip
         super().__init__(node, peer, self.offers)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +26,8 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext
 
-from node import dimse, pdu_guard
-from node.errors import TryAgain
+from node import dimse, pdu_guard, tls
+from node.errors import ConfigError, TryAgain
 from node.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.pdu_guard import BrokenPdu, PduReader, PeerGone, PeerSilent
 from node.sections import Node, Peer
@@ -53,6 +54,14 @@ class Requestor:
         self._buffer = memoryview(b"")
         try:
             self._socket = socket.create_connection((peer.host, peer.port), timeout=node.acse_timeout)
+            if peer.tls:
+                context = tls.client_context(node)  # anew: a renewed certificate counts from the next association on
+                self._socket = tls.knock(self._socket, context, peer.host, peer.certificate_names)
+        except tls.NoHandshake as error:
+            raise TryAgain(f"{self._where} cannot be reached over TLS: {error}") from error
+        except ConfigError as error:
+            self._socket.close()
+            raise TryAgain(f"{self._where} cannot be reached over TLS: {error}") from error
         except OSError as error:
             raise TryAgain(f"{self._where} cannot be reached: {error.strerror or error}") from error
         try:
@@ -76,6 +85,7 @@ class Requestor:
                 primitive = A_ABORT()
                 primitive.abort_source = 0
                 self._send(A_ABORT_RQ(primitive).encode())
+        tls.close_notify(self._socket)
         self._socket.close()
 
     def takes(self, offer: Offer) -> bool:
@@ -125,11 +135,16 @@ class Requestor:
     def _send_parts(self, parts: Sequence[bytes | memoryview]) -> None:
         try:
             self._socket.settimeout(self._node.network_timeout)
+            if isinstance(self._socket, ssl.SSLSocket):  # it encrypts one buffer at a time
+                self._socket.sendall(b"".join(parts))
+                return
             sent = self._socket.sendmsg(parts)
             for part in parts:  # a full socket buffer took less
                 if sent < len(part):
                     self._socket.sendall(memoryview(part)[sent:])
                 sent = max(0, sent - len(part))
+        except ssl.SSLError as error:
+            raise TryAgain(f"{self._where} broke the connection (TLS: {tls.words(error)})") from error
         except OSError as error:
             raise TryAgain(f"{self._where} broke the connection ({error.strerror or error})") from error
 

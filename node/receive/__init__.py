@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from node import logs
+from node import logs, tls
 from node.config import Config
-from node.receive.listener import Listener, limits_of
+from node.receive.listener import Listener, Secure, limits_of
 from node.receive.reception import Reception
 from node.receive.storage import Storage
 from node.spool import Spool
@@ -23,9 +23,12 @@ def serve(
 ) -> None:
     """Receive until `stop` is set, and a few seconds longer for those who are still sending.
 
-    `ready` is called with the port once connections are accepted (`node.port` 0: the system chose it).
-    Raises ConfigError when the port cannot be bound.
+    `ready` is called with the port once connections are accepted (`node.port` 0: the system chose it; the TLS port
+    where there is no other). Raises ConfigError when a port cannot be bound or TLS has not what it needs.
     """
+    node, secure = config.node, None
+    if node.tls_port:
+        secure = Secure(node.tls_port, tls.server_context(node, node.tls_client_certificates == "required"))
     lost = store.end_open_associations()
     if lost:
         _log.warning("associations of a former listener are lost", count=lost)
@@ -36,11 +39,10 @@ def serve(
         reception.closing = stop.is_set()
         reception.record_ends()
 
-    listener = Listener(
-        config.node.host, config.node.port, limits_of(config.node), reception, reception.allowlist.knows_address, tick
-    )
-    _log.info("listening", ae_title=config.node.ae_title, host=config.node.host, port=listener.port)
-    ready(listener.port)
+    port = node.port if node.plain else None
+    listener = Listener(node.host, port, limits_of(node), reception, reception.allowlist.knows_address, tick, secure)
+    _log.info("listening", ae_title=node.ae_title, host=node.host, port=listener.port, tls_port=listener.tls_port)
+    ready(listener.port if node.plain else listener.tls_port)
     listener.run(stop)
     reception.record_ends()
     storage.close()

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from node import logs
@@ -33,13 +33,17 @@ class Allowlist:
         """Whether any peer may call from `address`: asked before a byte is read."""
         return any(self._calls_from(peer, address) for peer in self._peers)
 
-    def find(self, calling_ae: str, address: str) -> Peer | None:
-        """The peer with that AE title that may call from that address."""
+    def find(self, calling_ae: str, address: str, certificate: frozenset[str] | None = None) -> Peer | None:
+        """The peer with that AE title that may call from that address, under that certificate (None: plain text)."""
+        return next((peer for peer in self._called(calling_ae, address) if _shows(peer, certificate)), None)
+
+    def wanted(self, calling_ae: str, address: str) -> tuple[str, ...]:
+        """The certificate names that would admit that AE title from that address; empty where none would."""
+        return tuple(name for peer in self._called(calling_ae, address) for name in peer.certificate_names)
+
+    def _called(self, calling_ae: str, address: str) -> Iterator[Peer]:
         title = calling_ae.strip()
-        for peer in self._peers:
-            if peer.ae_title.strip() == title and self._calls_from(peer, address):
-                return peer
-        return None
+        return (peer for peer in self._peers if peer.ae_title.strip() == title and self._calls_from(peer, address))
 
     def _calls_from(self, peer: Peer, address: str) -> bool:
         asked = plain_address(address)
@@ -61,6 +65,10 @@ class Allowlist:
         networks = _resolve(host)
         with self._lock:
             self._resolved[host] = (self._clock(), networks)
+
+
+def _shows(peer: Peer, certificate: frozenset[str] | None) -> bool:
+    return not peer.certificate_names or not (certificate or frozenset()).isdisjoint(peer.certificate_names)
 
 
 def plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from node import dimse, logs
+from node import dimse, logs, tls
 from node.errors import Refused
 from node.pdu_guard import (
     ABORT,
@@ -28,7 +29,7 @@ from node.pdu_guard import (
     PeerGone,
     PeerSilent,
 )
-from node.receive import negotiation
+from node.receive import handshake, negotiation
 from node.receive.negotiation import Context, Rejection, Request
 
 _log = logs.get(__name__)
@@ -92,7 +93,11 @@ class Limits:
 class Association:
     """The conversation on one accepted connection; `run` returns when it is over."""
 
-    def __init__(self, sock: socket.socket, address: str, door: Door, limits: Limits) -> None:
+    def __init__(
+        self, sock: socket.socket, address: str, door: Door, limits: Limits, secure: ssl.SSLContext | None = None,
+        known: bool = True,
+    ) -> None:  # fmt: skip
+        """`secure`: TLS comes first; `known`: whether any peer may call from `address` (others get no handshake)."""
         self.established = False
         self.hung_up = False
         self.address = address
@@ -101,7 +106,8 @@ class Association:
         self._socket = sock
         self._door = door
         self._limits = limits
-        self._reader = PduReader(sock, limits.max_pdu, limits.idle_pdu_timeout)
+        self._secure = secure
+        self._known = known
         self._contexts: dict[int, Context] = {}
         self._visit: Visit | None = None
         self._command = bytearray()
@@ -117,6 +123,9 @@ class Association:
             how = self._talk()
         except PeerGone:
             pass
+        except tls.NoHandshake as error:
+            self._door.turned_away(self.address, str(error))
+            self._last_word(error.answer)
         except (PeerSilent, BrokenPdu, dimse.BadCommand) as error:
             how = "aborted"
             if self._visit is None:
@@ -139,18 +148,26 @@ class Association:
         """End the conversation from another thread."""
         self.hung_up = True
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            # Not SSLSocket's own: it forgets the TLS state, and what is being written would go out in plain text.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def quiet_for(self) -> float:
         """Seconds since the last message ended; 0 inside a message."""
         return 0.0 if self._in_message else time.monotonic() - self._last_heard
 
     def _talk(self) -> str:
+        certificate = None
+        if self._secure is not None:
+            self._socket = handshake.begin(self._socket, self._secure, self._known, self._limits.acse_timeout)
+            if self.hung_up:  # perhaps while the socket changed hands
+                return "lost"
+            certificate = handshake.finish(self._socket, self._limits.acse_timeout)
+        self._reader = PduReader(self._socket, self._limits.max_pdu, self._limits.idle_pdu_timeout)
         kind, body = self._reader.read(self._limits.acse_timeout)
         if kind != ASSOCIATE_RQ:
             raise BrokenPdu("the first PDU is not an A-ASSOCIATE-RQ", 2)
         try:
-            request = negotiation.read_request(body)
+            request = negotiation.read_request(body, certificate)
         except MALFORMED as error:
             raise BrokenPdu(f"the A-ASSOCIATE-RQ is malformed ({type(error).__name__})", 6) from error
         answer = self._door.knock(request, self.address)
@@ -275,6 +292,7 @@ class Association:
         with contextlib.suppress(OSError):
             self._socket.settimeout(_LINGER)
             self._socket.sendall(encoded)
+            tls.close_notify(self._socket)
             self._socket.shutdown(socket.SHUT_WR)
             while (left := deadline - time.monotonic()) > 0:
                 self._socket.settimeout(left)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from node import logs
 from node.errors import ConfigError
@@ -30,17 +32,25 @@ _POLL = 0.2  # seconds
 _AT_ONCE = 32  # connections accepted before the clock is looked at
 
 
-class Listener:
-    """Accepts connections on `host`:`port` and gives each its own thread.
+@dataclass(frozen=True)
+class Secure:
+    """The port where TLS comes before DICOM."""
 
-    `knows_address` is asked before a byte is read; `tick` is called a few times a second.
+    port: int
+    context: ssl.SSLContext
+
+
+class Listener:
+    """Accepts connections on `host`:`port` and gives each its own thread, in which a TLS handshake happens too.
+
+    `knows_address` is asked before a byte is read; `tick` is called a few times a second. `port` None: only `secure`.
     """
 
     def __init__(
-        self, host: str, port: int, limits: Limits, door: Door, knows_address: Callable[[str], bool],
-        tick: Callable[[], None] = lambda: None,
+        self, host: str, port: int | None, limits: Limits, door: Door, knows_address: Callable[[str], bool],
+        tick: Callable[[], None] = lambda: None, secure: Secure | None = None,
     ) -> None:  # fmt: skip
-        """Raises ConfigError when the address cannot be bound."""
+        """Raises ConfigError when an address cannot be bound."""
         self._limits = limits
         self._door = door
         self._knows_address = knows_address
@@ -48,34 +58,45 @@ class Listener:
         self._lock = threading.Lock()
         self._threads: dict[Association, threading.Thread] = {}
         self._strangers: set[Association] = set()
+        self._sockets: dict[socket.socket, ssl.SSLContext | None] = {}
+        self.port = 0 if port is None else self._listen(host, port, None, "node.port")
+        self.tls_port = 0 if secure is None else self._listen(host, secure.port, secure.context, "node.tls-port")
+
+    def _listen(self, host: str, port: int, secure: ssl.SSLContext | None, key: str) -> int:
         try:
             family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-            self._socket = socket.create_server(
+            made = socket.create_server(
                 (host, port), family=family, backlog=128, dualstack_ipv6=family == socket.AF_INET6 and host == "::"
             )
         except OSError as error:
+            for listening in self._sockets:
+                listening.close()
             reason = f"cannot listen on {host}:{port} ({error.strerror or error})"
-            raise ConfigError("node.host, node.port", reason) from error
-        self._socket.setblocking(False)
-        self.port: int = self._socket.getsockname()[1]
+            raise ConfigError(f"node.host, {key}", reason) from error
+        made.setblocking(False)
+        self._sockets[made] = secure
+        return int(made.getsockname()[1])
 
     def run(self, stop: threading.Event) -> None:
         """Accept until `stop` is set; then no more, and return when the associations are over or the grace is."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._socket, selectors.EVENT_READ)
+            for listening in self._sockets:
+                selector.register(listening, selectors.EVENT_READ)
             while not stop.is_set():
-                if selector.select(_POLL):
-                    for _ in range(_AT_ONCE):
-                        if not self._accept():
+                called = {key.fd for key, _ in selector.select(_POLL)}
+                for listening in self._sockets:
+                    for _ in range(_AT_ONCE if listening.fileno() in called else 0):
+                        if not self._accept(listening):
                             break
                 self._tick()
-        self._socket.close()
+        for listening in self._sockets:
+            listening.close()
         self._finish()
 
-    def _accept(self) -> bool:
+    def _accept(self, listening: socket.socket) -> bool:
         """Take one connection; False when none waits."""
         try:
-            sock, remote = self._socket.accept()
+            sock, remote = listening.accept()
         except BlockingIOError:
             return False
         except OSError as error:  # the peer left while it waited, or we are out of descriptors
@@ -87,9 +108,9 @@ class Listener:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        association = Association(sock, address, self._door, self._limits)
-        thread = threading.Thread(target=self._talk, args=(association,), name=f"association-{address}", daemon=True)
         known = self._knows_address(address)
+        association = Association(sock, address, self._door, self._limits, self._sockets[listening], known)
+        thread = threading.Thread(target=self._talk, args=(association,), name=f"association-{address}", daemon=True)
         with self._lock:
             leaving = self._make_room(address, known)
             self._threads[association] = thread

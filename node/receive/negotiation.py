@@ -80,10 +80,14 @@ class Request:
     application_context: str
     proposed: tuple[PresentationContext, ...]
     max_pdu: int  # bytes that the peer takes in one P-DATA; 0: any
+    certificate: frozenset[str] | None = None  # names of the caller's certificate (node.tls); None: in plain text
 
 
-def read_request(body: memoryview) -> Request:
-    """Decode the body of an A-ASSOCIATE-RQ. What pynetdicom raises for a malformed one passes through."""
+def read_request(body: memoryview, certificate: frozenset[str] | None = None) -> Request:
+    """Decode the body of an A-ASSOCIATE-RQ that came under `certificate`.
+
+    What pynetdicom raises for a malformed one passes through.
+    """
     pdu = A_ASSOCIATE_RQ()
     pdu.decode(b"\x01\x00" + len(body).to_bytes(4, "big") + bytes(body))
     primitive = pdu.to_primitive()
@@ -95,6 +99,7 @@ def read_request(body: memoryview) -> Request:
         application_context=str(primitive.application_context_name or ""),
         proposed=tuple(primitive.presentation_context_definition_list),
         max_pdu=max_pdu,
+        certificate=certificate,
     )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from node import dimse, logs
+from node import dimse, logs, tls
 from node.config import Config
 from node.errors import Refused, TryAgain
 from node.receive.admission import Allowlist, Refusals, how_to_admit
 from node.receive.association import Arrival
+from node.receive.bursts import Bursts
 from node.receive.negotiation import APPLICATION_CONTEXT, Context, Rejection, Request
 from node.receive.storage import Instance, Storage
+from node.sections import Peer
 
 _log = logs.get(__name__)
 
@@ -22,64 +24,77 @@ class Reception:
     def __init__(self, config: Config, storage: Storage) -> None:
         self.allowlist = Allowlist(config.peers)
         self.refusals = Refusals(storage.store.refuse)
+        self.bursts = Bursts(storage.store.note_burst, config.node.refusals_per_minute)
         self.closing = False
         self.storage = storage
         self._node = config.node
         self._store = storage.store
         self._lock = threading.Lock()
-        self._inside: list[str] = []  # the address of each open association
+        self._inside: list[tuple[str, str]] = []  # address and peer of each open association
         self._unrecorded: list[tuple[int, str]] = []
 
     def knock(self, request: Request, address: str) -> Guest | Rejection:
         """Admit the caller and record the association, or say why not (PS3.8, table 9-21)."""
-        peer = self.allowlist.find(request.calling_ae, address)
+        peer = self.allowlist.find(request.calling_ae, address, request.certificate)
         if peer is None:
-            return self._reject(
-                request, address, Rejection(1, 1, 3, "no [[peer]] has this AE title and address"),
-                "to admit it, add " + how_to_admit(request.calling_ae, address),
-            )  # fmt: skip
+            return self._reject(request, address, *self._stranger(request, address))
         if request.called_ae.strip() != self._node.ae_title.strip():
             rejection = Rejection(1, 1, 7, f"called AE title is not ours, {self._node.ae_title}")
             return self._reject(request, address, rejection)
         if request.application_context != APPLICATION_CONTEXT:
             return self._reject(request, address, Rejection(1, 1, 2, "unknown application context"))
-        full = self._enter(address)
+        full = self._enter(address, peer)
         if full is not None:
             return self._reject(request, address, full)
+        shown = None if request.certificate is None else tls.readable(request.certificate)
         try:
-            association = self._store.open_association(request.calling_ae, request.called_ae, address)
+            association = self._store.open_association(request.calling_ae, request.called_ae, address, shown)
         except TryAgain as away:
-            self._leave(address)
+            self._leave(address, peer.name)
             return self._reject(request, address, Rejection(2, 3, 1, away.reason))
         return Guest(self, association, peer.name, frozenset(peer.may), request.calling_ae, request.called_ae, address)
 
+    def _stranger(self, request: Request, address: str) -> tuple[Rejection, str]:
+        wanted = self.allowlist.wanted(request.calling_ae, address)
+        if not wanted:
+            hint = "to admit it, add " + how_to_admit(request.calling_ae, address)
+            return Rejection(1, 1, 3, "no [[peer]] has this AE title and address"), hint
+        came = "in plain text" if request.certificate is None else f"over TLS with {tls.readable(request.certificate)}"
+        reason = f"its [[peer]] wants a certificate of certificate-names ({tls.readable(wanted)}); it came {came}"
+        return Rejection(1, 1, 3, reason), ""
+
     def turned_away(self, address: str, reason: str) -> None:
         """A connection said nothing, or nothing that is DICOM: told like a refusal, at most once a minute."""
+        self.bursts.refused(address, reason)
         self.refusals.refuse("association", "", "", address, reason)
 
     def _reject(self, request: Request, address: str, rejection: Rejection, hint: str = "") -> Rejection:
+        self.bursts.refused(address, rejection.reason)
         self.refusals.refuse("association", request.calling_ae, request.called_ae, address, rejection.reason, hint)
         return rejection
 
-    def _enter(self, address: str) -> Rejection | None:
+    def _enter(self, address: str, peer: Peer) -> Rejection | None:
         most, most_here = self._node.max_associations, self._node.max_associations_per_address
         with self._lock:
             if self.closing:
                 return Rejection(2, 3, 1, "the node is stopping")
             if len(self._inside) >= most:
                 return Rejection(2, 3, 2, f"{most} associations are open (max-associations)")
-            if self._inside.count(address) >= most_here:
+            if sum(one == address for one, _ in self._inside) >= most_here:
                 return Rejection(2, 3, 2, f"{most_here} are open from there (max-associations-per-address)")
-            self._inside.append(address)
+            limit = peer.max_associations
+            if limit is not None and sum(name == peer.name for _, name in self._inside) >= limit:
+                return Rejection(2, 3, 2, f"{limit} of peer {peer.name} are open (its max-associations)")
+            self._inside.append((address, peer.name))
         return None
 
-    def _leave(self, address: str) -> None:
+    def _leave(self, address: str, peer: str) -> None:
         with self._lock:
-            self._inside.remove(address)
+            self._inside.remove((address, peer))
 
     def goodbye(self, guest: Guest, how: str) -> None:
         """Record the end of an association."""
-        self._leave(guest.address)
+        self._leave(guest.address, guest.peer)
         with self._lock:
             self._unrecorded.append((guest.association, how))
         self.record_ends()

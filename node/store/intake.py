@@ -34,8 +34,11 @@ _INSERT = instances.insert()
 class Intake(Base):
     """What the listener writes."""
 
-    def open_association(self, calling_ae: str, called_ae: str, address: str) -> int:
-        """Record an admitted association and return its id: study completion waits for its end."""
+    def open_association(self, calling_ae: str, called_ae: str, address: str, certificate: str | None = None) -> int:
+        """Record an admitted association and return its id: study completion waits for its end.
+
+        `certificate`: whose it was, in words; None when the association came in plain text.
+        """
         now = self.clock()
         with self._write() as connection:
             row = connection.execute(
@@ -43,6 +46,7 @@ class Intake(Base):
             )
             key = new_id(row)
             body = {"association": key, "calling_ae": calling_ae, "called_ae": called_ae, "address": address}
+            body |= {} if certificate is None else {"certificate": certificate}
             audit.append(connection, now, "association.opened", "receive", f"ae/{calling_ae}", body)
         return key
 
@@ -81,6 +85,12 @@ class Intake(Base):
         body = {"calling_ae": calling_ae, "called_ae": called_ae, "address": address, "reason": reason, "count": count}
         with self._write() as connection:
             audit.append(connection, self.clock(), f"{kind}.refused", "receive", f"ae/{calling_ae}", body)
+
+    def note_burst(self, address: str, count: int, reason: str) -> None:
+        """Record that an address was refused `count` times in short order; `reason`: of the last one."""
+        body = {"address": address, "count": count, "reason": reason}
+        with self._write() as connection:
+            audit.append(connection, self.clock(), "association.burst", "receive", f"address/{address}", body)
 
     def add_instances(self, received: Sequence[Received]) -> list[str]:
         """Commit a batch of instances whose bytes are durable; only then may they be acknowledged.

@@ -214,7 +214,9 @@ def real_run(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         pytest.skip(f"models/bundled/ct-lung: {error}")
     maker = maker_of(pipeline, "0.1.0", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     done = execute(pipeline, study, pipeline.select(study), maker)
-    return study, saved({made.name: [one.dataset() for one in made.kept] for made in done.made}, tmp_path_factory.mktemp("real run"))
+    return study, saved(
+        {made.name: [one.dataset() for one in made.kept] for made in done.made}, tmp_path_factory.mktemp("real run")
+    )
 
 
 def test_ct_lung_on_a_real_chest_passes_every_validator(real_run: tuple[Study, dict[str, list[Path]]]) -> None:

@@ -67,8 +67,6 @@ REAL = (
 )  # fmt: skip
 
 
-
-
 @dataclass(frozen=True)
 class Written:
     """The objects of every form: form -> files."""

@@ -64,9 +64,7 @@ def test_every_study_of_the_case_ends_in_a_definite_state(case: str, node: Runni
         settled = node.wait_settled(uid)
         for one in node.queries.stored_instances(settled["id"]):
             held.setdefault(one.sop_uid, set()).add(_dataset(spool.path(one.path)))
-        closed = [
-            event for event in node.queries.events(f"study/{uid}") if event.type == "study.closed"
-        ][-1]
+        closed = [event for event in node.queries.events(f"study/{uid}") if event.type == "study.closed"][-1]
         reasons = [job["reason"] or job["state"] for job in settled["jobs"]] or [closed.body["refused"]]
         assert all(job["state"] in ("done", "skipped") for job in settled["jobs"]), reasons
         shown = subprocess.run([sys.executable, "-m", "node.cli", "show", uid, "-c", str(node.path)],

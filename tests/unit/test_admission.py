@@ -202,3 +202,26 @@ def test_a_refusal_that_cannot_be_recorded_is_still_in_the_log():
 def test_received_text_cannot_break_a_log_line():
     assert printable('A"\n\x1b[31m\\ü') == "A???[31m??"
     assert len(printable("A" * 500)) == 16
+
+
+def test_one_peer_cannot_take_more_places_than_its_own_limit(tmp_path):
+    with listening(tmp_path, of_peers={"max-associations": 1}) as node:
+        with Sender(node.port):
+            with pytest.raises(TryAgain, match=r"[Ll]ocal limit exceeded"):
+                Sender(node.port)
+            with Sender(node.port, ae_title="STORESCU") as other:
+                assert other.send(instance())[0] == 0
+        assert "its max-associations" in node.events("association.refused")[0]["reason"]
+        with Sender(node.port) as again:
+            assert again.send(instance(2))[0] == 0
+
+
+def test_of_two_peers_with_one_title_the_certificate_says_which_it_is():
+    named = peer(name="named", **{"certificate-names": ["A", "sha256:" + "0F:" * 31 + "0f"]})
+    allowlist = Allowlist([named, peer(name="any")])
+    assert allowlist.find("PACS", "192.0.2.7", frozenset({"a"})).name == "named"
+    assert allowlist.find("PACS", "192.0.2.7", frozenset({"sha256:" + "0f" * 32})).name == "named"
+    assert allowlist.find("PACS", "192.0.2.7", frozenset({"b"})).name == "any"
+    assert allowlist.find("PACS", "192.0.2.7").name == "any"
+    assert Allowlist([named]).find("PACS", "192.0.2.7") is None
+    assert Allowlist([named]).wanted("PACS", "192.0.2.7")[0] == "a"

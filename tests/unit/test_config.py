@@ -63,6 +63,13 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
         (("host = \"10.0.0.1\"", "host = \"10.0.0.1\"\naddresses = [\"10.0.0.300\"]"), "addresses", "IPv4 or IPv6"),
         (("spool = \"spool\"", "database = \"mysql://x\""), "node.database", "want sqlite:///"),
         (("ae-title = \"PACS\"", "ae-title = \"A TITLE THAT IS TOO LONG\""), "peer.0.ae-title", "at most 16"),
+        (("port = 104", "port = 104\ntls = true"), "", "peer 'pacs': tls wants ca"),
+        (("port = 104", "port = 104\nmay = ['store']\ncertificate-names = ['a']"), "", "set tls-port, and tls-client-certificates"),
+        (("port = 104", "port = 104\ncertificate-names = ['sha256:12']"), "certificate-names", "64 digits"),
+        (("[node]", "[node]\ntls-port = 2762"), "node", "tls-port needs certificate"),
+        (("[node]", "[node]\ntls-port = 2762\ncertificate = 'c'\nkey = 'k'"), "node", "tls-port needs ca"),
+        (("[node]", "[node]\nplain = false"), "node", "no port to listen on"),
+        (("[node]", "[node]\nport = 2762\ntls-port = 2762\ncertificate = 'c'\nkey = 'k'\nca = 'a'"), "node", "one each"),
         (("[node]", "[node"), "overread.toml", "is not TOML"),
         (("pipelines = [\"ct-lung\"]", "pipelines = []"), "route.0.pipelines", "at least 1"),
     ],
@@ -111,3 +118,11 @@ def test_a_peer_takes_every_output_but_the_kinds_that_it_is_spared(tmp_path: Pat
     forms = (*sorted(STANDARD.forms, key=str), None)  # None: a kind of another pipeline
     assert [str(form) for form in forms if not peer.gets.takes(form)] == ["report=tid1500", "segmentation=binary"]
     assert peer.gets.takes(Form("report", "tid1500", refers="none"))  # it names no segmentation that the peer lacks
+
+
+def test_files_of_tls_are_sought_beside_the_configuration(tmp_path: Path) -> None:
+    config = _load(
+        tmp_path, GOOD.replace("[node]", '[node]\ncertificate = "certs/node.pem"\nca = "/etc/ca.pem"\nkey = ""')
+    )
+    assert config.node.certificate == tmp_path / "certs" / "node.pem"
+    assert config.node.ca == Path("/etc/ca.pem") and config.node.key is None

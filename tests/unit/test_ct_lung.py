@@ -38,7 +38,14 @@ def chest(left: bool = True, right: bool = True, margin: int = 3) -> np.ndarray:
 class Knows:
     """A model for `chest`: what is dark is lung, left of the middle is the right lung."""
 
-    card = SimpleNamespace(name="ct-lung", version="0.1", digest="ab" * 32, calibration={"method": "none"}, metrics={}, limitations=("None.",))
+    card = SimpleNamespace(
+        name="ct-lung",
+        version="0.1",
+        digest="ab" * 32,
+        calibration={"method": "none"},
+        metrics={},
+        limitations=("None.",),
+    )
 
     def predict(self, volume: np.ndarray, spacing: tuple[float, float, float]) -> Mapping[str, np.ndarray]:
         assert volume.flags.c_contiguous
@@ -259,7 +266,10 @@ def several(tmp_path: Path, *series: tuple[int, dict[str, object]]) -> Study:
         ([(2, {}), (3, {"count": 120, "step": 2.5})], 3),  # thinner
         ([(2, {"count": 100, "step": 1.25}), (3, {"count": 200, "step": 0.625})], 2),  # thin enough: no need for more
         ([(2, {"count": 100, "step": 1.25, "ConvolutionKernel": "LUNG"}), (3, {"count": 100, "step": 1.25})], 3),
-        ([(2, {"count": 100, "step": 1.25, "ConvolutionKernel": ["Br64f", "3"]}), (3, {"count": 100, "step": 1.25})], 3),
+        (
+            [(2, {"count": 100, "step": 1.25, "ConvolutionKernel": ["Br64f", "3"]}), (3, {"count": 100, "step": 1.25})],
+            3,
+        ),
         ([(2, {}), (3, {"count": 24, "step": 1.25})], 2),  # a thin part of the chest does not stand for the whole
         ([(2, {"count": 100, "step": 1.25, "ImageType": ["DERIVED", "SECONDARY", "REFORMATTED"]}), (3, {})], 3),
         ([(7, {}), (4, {})], 4),  # equals: the lower number

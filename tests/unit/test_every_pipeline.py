@@ -100,7 +100,9 @@ def test_its_results_join_the_study_as_new_series_of_their_own(ran: Run, name: s
     for made in executed.made:
         datasets = [one.dataset() for one in made.kept]
         assert {one.StudyInstanceUID for one in datasets} == {study.StudyInstanceUID}
-        assert {(one.SOPClassUID, one.SeriesInstanceUID) for one in datasets} == {(made.SOPClassUID, made.SeriesInstanceUID)}
+        assert {(one.SOPClassUID, one.SeriesInstanceUID) for one in datasets} == {
+            (made.SOPClassUID, made.SeriesInstanceUID)
+        }
         assert [int(one.InstanceNumber) for one in datasets] == list(range(1, len(datasets) + 1))
         [number] = {int(one.SeriesNumber) for one in datasets}
         numbers.append(number)

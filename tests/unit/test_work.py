@@ -186,7 +186,9 @@ def test_each_peer_gets_the_forms_of_its_profile(
     pacs = Peer(name="pacs", ae_title="PACS", host="h", port=1, profile="images-only")
     archive = Peer(name="archive", ae_title="ARCHIVE", host="h", port=1)
     config = Config(**{"peer": (pacs, archive)})
-    made = [(str(form), form) for form in (*pacs.gets.forms, *(archive.gets.forms - pacs.gets.forms))] + [("other", None)]
+    made = [(str(form), form) for form in (*pacs.gets.forms, *(archive.gets.forms - pacs.gets.forms))] + [
+        ("other", None)
+    ]
     outputs = [NewOutput(name, f"1.8.{at}", "1.2", (OutputFile(f"1.8.{at}.1", f"results/{at}", "d", 1),), form)
                for at, (name, form) in enumerate(made)]  # fmt: skip
     runner.ends = [Outcome("done", outputs=tuple(outputs), result=DONE.result)]
