@@ -45,6 +45,16 @@ TYPES: Mapping[str, str] = {
     "delivery.delivered": "the peer stored every instance; body: each answer",
     "delivery.retried": "it will be tried again; body: reason",
     "delivery.failed": "given up until a person looks; body: reason",
+    "delivery.asked": "the peer was asked for storage commitment; body: transaction UID, instances, which time",
+    "delivery.unasked": "the peer could not be asked for storage commitment; body: reason, whether it is tried again",
+    "delivery.unanswered": "no answer to a storage commitment request came in time; body: whether it is asked again",
+    "delivery.committed": "the peer took responsibility for every instance",
+    "commitment.asked": "a peer asked for storage commitment; body: transaction UID, instances",
+    "commitment.repeated": "a peer asked again under the same transaction UID: it is answered again",
+    "commitment.reported": "the peer was told which instances we hold; body: how many committed, failed by reason",
+    "commitment.retried": "the answer to a storage commitment request will be tried again; body: reason",
+    "commitment.failed": "the answer to a storage commitment request was given up; body: reason",
+    "commitment.refused": "a storage commitment request or answer got a failure status; body: status, reason",
     "spool.swept": "files without a row were removed at start-up",
 }
 

@@ -15,6 +15,7 @@ from models.shelf import Shelf, bundled
 from node import certificates, peers, schema, tls
 from node.config import Config, without_password
 from node.errors import ConfigError, TryAgain
+from node.peers.commitment import offers_commitment
 from node.queries import open_queries
 from node.routes import Routes, header_values
 from pipelines import registry
@@ -209,14 +210,21 @@ def _peers(config: Config, echo: bool) -> Iterator[Line]:
             text += f" over TLS with a certificate for {' or '.join(peer.certificate_names)}"
         if peer.name in destinations:
             text += f"; gets {', '.join(peer.gets.words())}"
+        asked = peer.commitment == "ask"
+        if asked:
+            text += "; is asked for storage commitment"
         if echo:
             answer = peers.echo(config, peer)
             said = (
                 f"C-ECHO answered in {answer.seconds * 1000:.0f} ms" if answer.ok else f"C-ECHO failed: {answer.reason}"
             )
+            offered = offers_commitment(config, peer) if asked and answer.ok else None
+            if offered is not None:
+                said += ", takes such requests" if offered.ok else f", but: {offered.reason}"
             # A peer that only sends to us need not listen: its silence is worth knowing, and no fault.
             fault = False if peer.name in destinations else None
-            yield Line("peer", peer.name, answer.ok or fault, f"{text}; {said}")
+            good = answer.ok and (offered is None or offered.ok is not False)
+            yield Line("peer", peer.name, good or fault, f"{text}; {said}")
         else:
             yield Line("peer", peer.name, None, text)
 

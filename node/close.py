@@ -1,7 +1,7 @@
 """The close loop: decides on evidence that a study is complete, asks the routes, creates the jobs.
 
-Evidence, in this order: the associations that sent it have ended and a quiet time has passed; or the longest
-wait is over. The reason is stored with the study.
+Evidence, in this order: a storage commitment request names all of it; the associations that sent it have ended
+and a quiet time has passed; or the longest wait is over. The reason is stored with the study.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ POLL = 0.1  # seconds between two looks
 
 def evidence(study: OpenStudy, quiet_time: float, longest_wait: float, now: float) -> str | None:
     """Why the study is complete, or None. Times in seconds."""
+    if study.commitment_by is not None:
+        return f"storage commitment asked for by {study.commitment_by}"
     quiet = now - study.last_received_at
     if study.open_associations == 0 and quiet >= quiet_time:
         ended = "lost with the listener" if study.last_association == "lost" else study.last_association or "ended"
@@ -64,7 +66,8 @@ class Close:
     def look(self, study: OpenStudy) -> bool:
         """Close the study if it is complete; True when it was closed."""
         now = self._store.clock()
-        if now - study.last_received_at < self._routes.shortest_quiet_time and now - study.first_received_at < 1:
+        quiet, age = now - study.last_received_at, now - study.first_received_at
+        if study.commitment_by is None and quiet < self._routes.shortest_quiet_time and age < 1:
             return False
         known = self._plans.get(study.id)
         if known is None or known[0] != study.last_received_at:

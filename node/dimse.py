@@ -1,7 +1,8 @@
 """DIMSE command sets and the P-DATA that carries them (PS3.7: 6.3.1, 9.3; PS3.8: 9.3.5, annex E).
 
 A command set is a handful of elements in Implicit VR Little Endian; one C-STORE has two of them, so they
-are read and written here without a general DICOM parser.
+are read and written here without a general DICOM parser. Of the normalized services there are N-ACTION and
+N-EVENT-REPORT (PS3.7: 10.3.5 and 10.3.1), which storage commitment uses.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 C_STORE_RQ, C_ECHO_RQ, C_CANCEL_RQ = 0x0001, 0x0030, 0x0FFF
+N_EVENT_REPORT_RQ, N_ACTION_RQ = 0x0100, 0x0130
 RESPONSE = 0x8000
 NO_DATASET = 0x0101
 
@@ -18,9 +20,17 @@ NO_DATASET = 0x0101
 COMMAND, LAST = 0x01, 0x02
 
 SUCCESS = 0x0000
+PROCESSING_FAILURE = 0x0110
+NO_SUCH_INSTANCE = 0x0112
+NO_SUCH_EVENT_TYPE = 0x0113
+INVALID_ARGUMENT_VALUE = 0x0115
+NO_SUCH_SOP_CLASS = 0x0118
+CLASS_INSTANCE_CONFLICT = 0x0119
+NO_SUCH_ACTION = 0x0123
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 NOT_AUTHORISED = 0x0124
 UNRECOGNISED_OPERATION = 0x0211
+RESOURCE_LIMITATION = 0x0213
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
@@ -34,7 +44,11 @@ class BadCommand(ValueError):
 
 @dataclass(frozen=True)
 class Command:
-    """One command set. Absent values are empty or None."""
+    """One command set. Absent values are empty or None.
+
+    `sop_class` and `sop_uid` are the affected or, in an N-ACTION-RQ, the requested ones; `type_id` is the event's
+    or the action's.
+    """
 
     field: int
     message_id: int
@@ -43,6 +57,7 @@ class Command:
     has_dataset: bool = False
     status: int | None = None
     comment: str = ""
+    type_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,11 +106,12 @@ def read_command(encoded: bytes) -> Command:
     return Command(
         field=field,
         message_id=message or 0,
-        sop_class=_text(values, 0x0002),
-        sop_uid=_text(values, 0x1000),
+        sop_class=_text(values, 0x0002) or _text(values, 0x0003),
+        sop_uid=_text(values, 0x1000) or _text(values, 0x1001),
         has_dataset=_number(values, 0x0800) != NO_DATASET,
         status=_number(values, 0x0900),
         comment=_text(values, 0x0902),
+        type_id=_number(values, 0x1002) if field & ~RESPONSE == N_EVENT_REPORT_RQ else _number(values, 0x1008),
     )
 
 
@@ -114,6 +130,9 @@ def response(request: Command, status: int, comment: str = "") -> bytes:
         values.append((0x0902, text + b" " * (len(text) % 2)))
     if request.sop_uid:
         values.append((0x1000, _uid(request.sop_uid)))
+    if request.type_id is not None:
+        element = 0x1002 if request.field == N_EVENT_REPORT_RQ else 0x1008
+        values.append((element, struct.pack("<H", request.type_id)))
     return _command_set(values)
 
 
@@ -139,6 +158,34 @@ def echo_request(message_id: int) -> bytes:
             (0x0100, struct.pack("<H", C_ECHO_RQ)),
             (0x0110, struct.pack("<H", message_id)),
             (0x0800, struct.pack("<H", NO_DATASET)),
+        ]
+    )
+
+
+def action_request(message_id: int, sop_class: str, sop_uid: str, action: int) -> bytes:
+    """The command set of an N-ACTION-RQ with action information (PS3.7, table 10.3-7)."""
+    return _command_set(
+        [
+            (0x0003, _uid(sop_class)),
+            (0x0100, struct.pack("<H", N_ACTION_RQ)),
+            (0x0110, struct.pack("<H", message_id)),
+            (0x0800, struct.pack("<H", 0)),
+            (0x1001, _uid(sop_uid)),
+            (0x1008, struct.pack("<H", action)),
+        ]
+    )
+
+
+def event_report_request(message_id: int, sop_class: str, sop_uid: str, event: int) -> bytes:
+    """The command set of an N-EVENT-REPORT-RQ with event information (PS3.7, table 10.3-1)."""
+    return _command_set(
+        [
+            (0x0002, _uid(sop_class)),
+            (0x0100, struct.pack("<H", N_EVENT_REPORT_RQ)),
+            (0x0110, struct.pack("<H", message_id)),
+            (0x0800, struct.pack("<H", 0)),
+            (0x1000, _uid(sop_uid)),
+            (0x1002, struct.pack("<H", event)),
         ]
     )
 

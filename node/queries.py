@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from node import audit, schema
+from node import audit, holding, schema
+from node.commitment import Reference
 from node.errors import TryAgain
 from node.schema import (
     answers,
+    askings,
     associations,
     deliveries,
     features,
@@ -38,6 +41,7 @@ class OpenStudy:
     last_received_at: float
     open_associations: int  # that sent instances of it and have not ended
     last_association: str | None  # how the last one that ended did: released, aborted, lost
+    commitment_by: str | None = None  # the peer whose storage commitment request covers it
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ class Queries:
                 ended = [a.ended for a in sent if a.ended is not None]
                 found.append(
                     OpenStudy(row.id, row.study_uid, row.revision, row.first_received_at, row.last_received_at,
-                              sum(a.ended is None for a in sent), ended[-1] if ended else None)
+                              sum(a.ended is None for a in sent), ended[-1] if ended else None,
+                              holding.asked_for_by(connection, row.id, row.first_received_at))
                 )  # fmt: skip
         return found
 
@@ -107,6 +112,11 @@ class Queries:
             StoredInstance(r.series_uid, r.sop_uid, r.sop_class, r.modality, r.path, r.digest, r.patient_digest, r.peer)
             for r in rows
         ]
+
+    def not_held(self, references: Sequence[Reference], path: Callable[[str], Path]) -> Mapping[Reference, int]:
+        """See node.holding.failures."""
+        with self._read() as connection:
+            return holding.failures(connection, references, path)
 
     # -- work ----------------------------------------------------------------------------------------------
 
@@ -213,7 +223,12 @@ class Queries:
                     sa.select(answers.c.status, sa.func.count()).where(answers.c.delivery_id == delivery.id)
                     .group_by(answers.c.status)
                 ).all()  # fmt: skip
-                sent.append(dict(delivery._mapping) | {"answers": {_status(status): count for status, count in said}})
+                asked = connection.execute(
+                    sa.select(askings.c.transaction_uid, askings.c.state, askings.c.reason)
+                    .where(askings.c.delivery_id == delivery.id).order_by(askings.c.id.desc()).limit(1)
+                ).first()  # fmt: skip
+                sent.append(dict(delivery._mapping) | {"answers": {_status(status): count for status, count in said},
+                                                       "commitment": dict(asked._mapping) if asked else None})
             shown["outputs"].append(
                 dict(output._mapping) | {"files": [dict(f._mapping) for f in files], "deliveries": sent}
             )

@@ -80,6 +80,7 @@ instances = Table(
 )  # fmt: skip
 Index("one_current_instance", instances.c.study_uid, instances.c.sop_uid, unique=True,
       sqlite_where=instances.c.current == 1, postgresql_where=instances.c.current == 1)  # fmt: skip
+Index("instances_by_uid", instances.c.sop_uid)
 
 jobs = Table(
     "jobs", metadata,
@@ -151,6 +152,49 @@ answers = Table(  # what a peer said of one instance; a delivery that is retried
     Column("status", Integer),
     Column("reason", Text),
     Column("at", Double, nullable=False),
+)  # fmt: skip
+
+commitments = Table(  # what peers asked of us: whether we keep instances
+    "commitments", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("peer", String, nullable=False),
+    Column("transaction_uid", String, nullable=False),
+    Column("state", String, nullable=False),               # due | reporting | reported | failed
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("lease_until", Double),
+    Column("worker", String),
+    Column("created_at", Double, nullable=False),          # when it was last asked for
+    Column("finished_at", Double),
+    Column("reason", Text),
+    UniqueConstraint("peer", "transaction_uid", name="one_commitment"),
+    Index("commitments_by_state", "state", "peer"),
+)  # fmt: skip
+
+commitment_items = Table(
+    "commitment_items", metadata,
+    Column("commitment_id", ForeignKey("commitments.id"), primary_key=True),
+    Column("sop_uid", String, primary_key=True),
+    Column("sop_class", String, primary_key=True),
+    Column("failure", Integer),                            # the Failure Reason that was last told; null: committed
+)  # fmt: skip
+
+askings = Table(  # what we asked of peers: whether they keep a delivery
+    "askings", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("delivery_id", ForeignKey("deliveries.id"), nullable=False, index=True),
+    Column("peer", String, nullable=False),
+    Column("transaction_uid", String, nullable=False, unique=True),
+    Column("state", String, nullable=False),               # due | asking | asked | answered | unanswered | unasked
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Double, nullable=False),              # asked: when it counts as unanswered
+    Column("lease_until", Double),
+    Column("worker", String),
+    Column("created_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Column("reason", Text),
+    Column("counts", Integer, nullable=False),             # 0: before a person asked for the delivery again
+    Index("askings_by_state", "state", "peer"),
 )  # fmt: skip
 
 features = Table(  # what monitoring watches

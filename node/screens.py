@@ -104,10 +104,26 @@ def study(shown: Mapping[str, Any], events: Sequence[Event]) -> None:
                 said = ", ".join(f"{count} x {answer}" for answer, count in delivery["answers"].items())
                 reason = f" ({escape(delivery['reason'])})" if delivery["reason"] else ""
                 what = f"{output['name']}, {len(output['files'])} instances -> {delivery['peer']}"
+                reason += _commitment(delivery)
                 how = f"{state(delivery['state'])} {said}{reason} [dim]delivery/{delivery['id']}[/]"
                 out.print(f"          {what}: {how}", soft_wrap=True)
     out.print()
     timeline(events)
+
+
+_ASKED = {
+    "due": "commitment is to be asked for", "asking": "commitment is being asked for",
+    "asked": "commitment is asked for, no answer yet", "unanswered": "no answer about commitment",
+    "unasked": "commitment is not to be had",
+}  # fmt: skip
+
+
+def _commitment(delivery: Mapping[str, Any]) -> str:
+    """How it stands with the storage commitment of what is delivered and not committed."""
+    asked = delivery["commitment"]
+    if asked is None or delivery["state"] != "delivered" or asked["state"] not in _ASKED:
+        return ""
+    return f" ({_ASKED[asked['state']]}{': ' + escape(asked['reason']) if asked['reason'] else ''})"
 
 
 def timeline(events: Sequence[Event]) -> None:

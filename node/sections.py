@@ -112,6 +112,8 @@ class Send(Section):
     lease: float = Field(300, gt=1)  # seconds
     retry_after: float = Field(5, ge=0)
     longest_wait: float = Field(900, gt=0)  # seconds between two attempts at most
+    commitment_wait: float = Field(3600, gt=0)  # seconds until a storage commitment request counts as unanswered
+    commitment_attempts: int = Field(3, ge=1)  # requests for one delivery
 
 
 class Peer(Section):
@@ -121,12 +123,13 @@ class Peer(Section):
     ae_title: AETitle
     host: str
     port: int = Field(ge=1, le=65535)
-    may: tuple[Literal["echo", "store"], ...] = ("echo",)
+    may: tuple[Literal["echo", "store", "commit"], ...] = ("echo",)
     addresses: tuple[str, ...] = ()  # networks it may call from; default: its host
     tls: bool = False  # whether we call it over TLS
     certificate_names: tuple[str, ...] = ()  # it must show a certificate with one of them, called or calling
     max_associations: int | None = Field(None, ge=1)  # of it at once here; None: the limits of [node] alone
     associations: int = Field(1, ge=1, le=16)  # at once, when many results of one output go to it
+    commitment: Literal["none", "ask"] = "none"  # ask: whether it keeps what we delivered (storage commitment)
     profile: str = "standard"  # one of PROFILES; each of the next keys changes it for this peer
     segmentation: Segmentation | None = None
     keep_empty_frames: bool | None = None

@@ -1,11 +1,11 @@
-"""The send loop: claims a delivery, sends it, records the peer's answer for each instance. One thread per peer,
-so that a dead peer holds up nobody else."""
+"""The send loop: claims a delivery, sends it, records the peer's answer for each instance; when none is due, it sees
+to storage commitment. One thread per peer, so that a dead peer holds up nobody else."""
 
 from __future__ import annotations
 
 import threading
 
-from node import logs, peers, retry
+from node import confirm, logs, peers, retry
 from node.config import Config
 from node.errors import GiveUp, IllegalMove, TryAgain
 from node.sections import Peer
@@ -17,8 +17,9 @@ POLL = 0.1  # seconds between two looks
 
 
 def serve(config: Config, store: Store, spool: Spool, stop: threading.Event, worker: str) -> None:
-    """Deliver results to every peer that a route names, until `stop` is set."""
-    wanted = sorted({name for route in config.routes for name in route.send_to})
+    """Deliver results to every peer that a route names and answer those that may ask, until `stop` is set."""
+    destinations = {name for route in config.routes for name in route.send_to}
+    wanted = sorted(destinations | {peer.name for peer in config.peers if confirm.concerns(peer)})
     threads = [
         threading.Thread(target=_serve_peer, args=(config, config.peer(name), store, spool, stop, f"{worker}/{name}"))
         for name in wanted
@@ -35,12 +36,13 @@ def _serve_peer(config: Config, peer: Peer, store: Store, spool: Spool, stop: th
         try:
             if not released:
                 store.release_deliveries(worker, "the sender stopped in the middle")
+                confirm.release(store, worker)
                 released = True
             delivery = store.claim_delivery(worker, peer.name, config.send.lease)
-            if delivery is None:
+            if delivery is not None:
+                deliver(config, peer, store, spool, delivery)
+            elif not confirm.step(config, peer, store, spool, worker):
                 stop.wait(POLL)
-                continue
-            deliver(config, peer, store, spool, delivery)
         except (TryAgain, IllegalMove) as error:
             log.warning("send waits", peer=peer.name, reason=str(error))
             stop.wait(2)
@@ -61,7 +63,7 @@ def deliver(config: Config, peer: Peer, store: Store, spool: Spool, delivery: De
                 refused = refused or f"{peer.name} refused an instance: {answer.reason}"
         open_ones = {one.sop_uid for one in delivery.files} - {one.sop_uid for one in said if one.stored}
         if not open_ones:
-            store.finish_delivery(delivery, said)
+            store.finish_delivery(delivery, said, ask=peer.commitment == "ask")
             log.info("delivered", peer=peer.name, study=delivery.study_uid, output=delivery.output, instances=len(said))
             return
         if refused is not None:

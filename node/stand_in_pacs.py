@@ -52,7 +52,7 @@ class StandIn:
     def answered(self) -> None:
         """The sender has its answer."""
 
-    def refused(self, refusal: Refused) -> None:
+    def refused(self, command: dimse.Command, refusal: Refused) -> None:
         """An instance is answered with a failure."""
         logs.get(__name__).warning("instance refused", reason=str(refusal))
 

@@ -25,7 +25,7 @@ JOB: dict[str, frozenset[str]] = {
 DELIVERY: dict[str, frozenset[str]] = {
     "due": frozenset({"sending"}),
     "sending": frozenset({"delivered", "failed", "due"}),
-    "delivered": frozenset({"committed"}),
+    "delivered": frozenset({"committed", "due", "failed"}),  # the last two: the peer says that it does not keep it
     "committed": frozenset(),
     "failed": frozenset({"due"}),
 }

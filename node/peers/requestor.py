@@ -1,4 +1,5 @@
-"""An association that we ask for: connect, negotiate, C-ECHO and C-STORE, release (PS3.8, 9.2 as requestor).
+"""An association that we ask for: connect, negotiate, C-ECHO, C-STORE and the normalized services, release (PS3.8,
+9.2 as requestor).
 
 Datasets go out as they lie in their files, without decoding. Like our acceptor it reads through
 node.pdu_guard and takes from pynetdicom the negotiation's PDUs.
@@ -10,7 +11,9 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -23,6 +26,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import PresentationContext
 
@@ -41,17 +45,32 @@ Offer = tuple[str, str]
 """(SOP class, transfer syntax)"""
 
 
+@dataclass(frozen=True)
+class Message:
+    """What a peer said: a command set and its dataset, empty when it has none."""
+
+    context_id: int
+    command: dimse.Command
+    dataset: bytes
+
+
 class Requestor:
     """An open association with `peer`; use it in a `with`: released at its end, aborted on an error."""
 
-    def __init__(self, node: Node, peer: Peer, offers: Sequence[Offer]) -> None:
-        """Connect and negotiate. Raises TryAgain with one readable line when that does not come about."""
+    def __init__(self, node: Node, peer: Peer, offers: Sequence[Offer], as_scp: str | None = None) -> None:
+        """Connect and negotiate. Raises TryAgain with one readable line when that does not come about.
+
+        `as_scp`: a SOP class that we are the SCP of, though it is we who call (PS3.7, D.3.3.4).
+        """
         self._node = node
         self._where = f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
         self._message_id = 0
         self._contexts: dict[Offer, int] = {}
         self._largest = _LARGEST_PDU
         self._buffer = memoryview(b"")
+        self.longest_request = 0  # bytes of the dataset of a request that the peer may make here; 0: it may make none
+        self._requests: deque[Message] = deque()  # of the peer, that came while we waited for an answer
+        self._fragments: deque[dimse.Fragment] = deque()
         try:
             self._socket = socket.create_connection((peer.host, peer.port), timeout=node.acse_timeout)
             if peer.tls:
@@ -67,8 +86,8 @@ class Requestor:
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._reader = PduReader(self._socket, node.max_pdu, node.idle_pdu_timeout)
-            self._send(_request(node, peer, offers))
-            self._settle(offers)
+            self._send(_request(node, peer, offers, as_scp))
+            self._settle(offers, as_scp)
         except BaseException:
             self._socket.close()
             raise
@@ -160,26 +179,77 @@ class Requestor:
             raise TryAgain(f"{self._where} aborted the association")
         return kind, body
 
-    def _answer(self) -> tuple[int, str]:
-        encoded = bytearray()
-        while True:
-            kind, body = self._read(self._node.dimse_timeout)
-            if kind != pdu_guard.P_DATA:
-                raise TryAgain(f"{self._where} ended the association in the middle")
-            try:
-                for fragment in dimse.fragments(body):
-                    encoded += fragment.data
-                    if len(encoded) > dimse.LONGEST_COMMAND:
-                        raise dimse.BadCommand("the answer is too long")
-                    if fragment.is_command and fragment.is_last:
-                        answer = dimse.read_command(bytes(encoded))
-                        if answer.status is None or answer.message_id != self._message_id:
-                            raise dimse.BadCommand("the answer has no status or belongs to another request")
-                        return answer.status, answer.comment
-            except dimse.BadCommand as error:
-                raise TryAgain(f"{self._where}: {error}") from error
+    def ask(self, offer: Offer, command: Callable[[int], bytes], dataset: bytes) -> tuple[int, str]:
+        """Any request with a dataset: (status, comment). `command`: message id -> command set. Raises TryAgain."""
+        context_id = self._contexts[offer]
+        self._send_command(context_id, command(self._next_id()))
+        each = self._largest - 6
+        for start in range(0, max(len(dataset), 1), each):
+            part = dataset[start : start + each]
+            control = dimse.LAST if start + each >= len(dataset) else 0
+            self._send_parts([dimse.p_data_header(context_id, control, len(part)), part])
+        return self._answer()
 
-    def _settle(self, offers: Sequence[Offer]) -> None:
+    def wait_for_request(self, seconds: float) -> Message | None:
+        """The next request of the peer, also one that came while we waited for an answer; None when none begins in
+        time. Raises TryAgain when the association ends."""
+        if not self._requests and not self._fragments:
+            try:
+                kind, body = self._reader.read(seconds)
+            except PeerSilent:
+                return None
+            except (PeerGone, BrokenPdu) as error:
+                raise TryAgain(f"{self._where}: {error}") from error
+            self._take(kind, body)
+        return self._requests.popleft() if self._requests else self._message()
+
+    def respond(self, message: Message, status: int, comment: str = "") -> None:
+        """Answer a request of the peer."""
+        self._send_command(message.context_id, dimse.response(message.command, status, comment))
+
+    def _answer(self) -> tuple[int, str]:
+        while True:
+            message = self._message()
+            answer = message.command
+            if self.longest_request and not answer.field & dimse.RESPONSE:
+                self._requests.append(message)  # requests of both sides crossed
+                continue
+            if answer.status is None or answer.message_id != self._message_id:
+                raise TryAgain(f"{self._where}: the answer has no status or belongs to another request")
+            return answer.status, answer.comment
+
+    def _message(self) -> Message:
+        """The next message. Raises TryAgain when it does not come, or is none, or is too long."""
+        encoded, dataset = bytearray(), bytearray()
+        command: dimse.Command | None = None
+        while True:
+            while not self._fragments:
+                self._take(*self._read(self._node.dimse_timeout))
+            fragment = self._fragments.popleft()
+            part, most = (encoded, dimse.LONGEST_COMMAND) if fragment.is_command else (dataset, self.longest_request)
+            if len(part) + len(fragment.data) > most:
+                raise TryAgain(f"{self._where}: a message is too long")
+            part += fragment.data
+            if fragment.is_last and fragment.is_command:
+                try:
+                    command = dimse.read_command(bytes(encoded))
+                except dimse.BadCommand as error:
+                    raise TryAgain(f"{self._where}: {error}") from error
+            if fragment.is_last and command is not None and fragment.is_command is not command.has_dataset:
+                return Message(fragment.context_id, command, bytes(dataset))
+
+    def _take(self, kind: int, body: memoryview) -> None:
+        """The fragments of a PDU; their bytes are gone with the next one, which is read when these are."""
+        if kind == pdu_guard.ABORT:
+            raise TryAgain(f"{self._where} aborted the association")
+        if kind != pdu_guard.P_DATA:
+            raise TryAgain(f"{self._where} ended the association in the middle")
+        try:
+            self._fragments.extend(dimse.fragments(body))
+        except dimse.BadCommand as error:
+            raise TryAgain(f"{self._where}: {error}") from error
+
+    def _settle(self, offers: Sequence[Offer], as_scp: str | None) -> None:
         kind, body = self._read(self._node.acse_timeout)
         if kind not in (pdu_guard.ASSOCIATE_RJ, pdu_guard.ASSOCIATE_AC):
             raise TryAgain(f"{self._where} does not answer as a DICOM peer")
@@ -202,9 +272,13 @@ class Requestor:
         for item in primitive.user_information:
             if isinstance(item, MaximumLengthNotification) and item.maximum_length_received:
                 self._largest = max(_SMALLEST_PDU, min(_LARGEST_PDU, item.maximum_length_received))
+            # A peer that is silent about roles may still take the role; one that says no does not.
+            role = item if isinstance(item, SCP_SCU_RoleSelectionNegotiation) else None
+            if as_scp is not None and role is not None and role.sop_class_uid == as_scp and not role.scp_role:
+                raise TryAgain(f"{self._where} does not let us be the SCP of {UID(as_scp).name}")
 
 
-def _request(node: Node, peer: Peer, offers: Sequence[Offer]) -> bytes:
+def _request(node: Node, peer: Peer, offers: Sequence[Offer], as_scp: str | None) -> bytes:
     contexts = []
     for index, (sop_class, transfer_syntax) in enumerate(offers[:MOST_CONTEXTS]):
         context = PresentationContext()
@@ -224,4 +298,9 @@ def _request(node: Node, peer: Peer, offers: Sequence[Offer]) -> bytes:
     primitive.called_ae_title = peer.ae_title
     primitive.presentation_context_definition_list = contexts
     primitive.user_information = [length, class_uid, name]
+    if as_scp is not None:
+        role = SCP_SCU_RoleSelectionNegotiation()
+        role.sop_class_uid = UID(as_scp)
+        role.scu_role, role.scp_role = False, True
+        primitive.user_information.append(role)
     return A_ASSOCIATE_RQ(primitive).encode()

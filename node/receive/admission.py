@@ -136,7 +136,7 @@ class Refusals:
         self._dropped = 0
 
     def refuse(self, kind: str, calling_ae: str, called_ae: str, address: str, reason: str, hint: str = "") -> None:
-        """Log and record one refusal, or only count it. `kind`: "association" or "instance"."""
+        """Log and record one refusal, or only count it. `kind`: see Store.refuse."""
         calling, called = printable(calling_ae), printable(called_ae)
         with self._lock:
             dropped, count = self._count((kind, calling, address, reason))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from node import dimse, logs, tls
+from node.commitment import PUSH_MODEL
 from node.errors import Refused
 from node.pdu_guard import (
     ABORT,
@@ -31,19 +32,21 @@ from node.pdu_guard import (
 )
 from node.receive import handshake, negotiation
 from node.receive.negotiation import Context, Rejection, Request
+from node.receive.promises import Promise, Promises
 
 _log = logs.get(__name__)
+_WITH_DATASET = (dimse.C_STORE_RQ, dimse.N_ACTION_RQ, dimse.N_EVENT_REPORT_RQ)
 _LINGER = 1.0  # seconds that the peer may take to read our last word
 
 
 class Arrival(Protocol):
-    """One instance on its way in."""
+    """One instance, or another request's dataset, on its way in."""
 
     def write(self, fragment: memoryview) -> None:
         """Take the next bytes of the dataset. Raises Refused: the rest is then read and dropped."""
 
-    def finish(self) -> None:
-        """The dataset is complete: return once it is durable, or raise Refused."""
+    def finish(self) -> Promise | None:
+        """The dataset is complete: return once it is durable, or raise Refused. What it returns is said later."""
 
     def drop(self) -> None:
         """Forget what has come."""
@@ -54,16 +57,16 @@ class Visit(Protocol):
 
     @property
     def may(self) -> frozenset[str]:
-        """What the peer may do: "store", "echo"."""
+        """What the peer may do: see node.receive.negotiation.accept."""
 
     def arrive(self, command: dimse.Command, context: Context) -> Arrival:
-        """Begin an instance. Raises Refused."""
+        """Begin an instance, or another request with a dataset. Raises Refused."""
 
     def answered(self) -> None:
         """The answer to an instance is on its way: time to prepare for the next one."""
 
-    def refused(self, refusal: Refused) -> None:
-        """An instance is answered with a failure."""
+    def refused(self, command: dimse.Command, refusal: Refused) -> None:
+        """A request with a dataset is answered with a failure."""
 
     def end(self, how: str) -> None:
         """The association is over: "released", "aborted" or "lost"."""
@@ -115,6 +118,7 @@ class Association:
         self._context_id = 0
         self._arrival: Arrival | None = None
         self._refusal: Refused | None = None
+        self._promises = Promises(self._send)
 
     def run(self) -> None:
         """Talk until the end, and close the connection whatever happens."""
@@ -141,6 +145,7 @@ class Association:
             with contextlib.ExitStack() as leaving:  # each of them happens, whatever becomes of the others
                 leaving.callback(self._socket.close)
                 leaving.callback(self._end, how)
+                leaving.callback(self._promises.leave)
                 if self._arrival is not None:
                     leaving.callback(self._arrival.drop)
 
@@ -176,12 +181,18 @@ class Association:
             return "rejected"
         self._visit = answer
         accepted, self._contexts = negotiation.accept(request, answer.may, self._limits.max_pdu)
+        self._promises.largest = request.max_pdu
         self.established = True
         self._last_heard = time.monotonic()
         self._send(accepted)
         while True:
             wait = self._limits.dimse_timeout if self._in_message else self._limits.network_timeout
-            kind, body = self._reader.read(wait)
+            try:
+                kind, body = self._reader.read(wait if self._in_message else self._promises.patience(wait))
+            except PeerSilent:
+                if not self._in_message and self._promises.keep_one():
+                    continue
+                raise
             if kind == P_DATA:
                 for fragment in dimse.fragments(body):
                     self._take(fragment)
@@ -222,13 +233,15 @@ class Association:
         if context is None:
             raise BrokenPdu(f"presentation context {context_id} was not accepted", 2)
         self._request, self._context_id, self._refusal = request, context_id, None
-        if request.field == dimse.C_STORE_RQ:
+        if request.field in _WITH_DATASET:
             try:
                 self._arrival = self._admit(request, context)
             except Refused as refusal:
                 self._refusal = refusal
+        elif request.field & dimse.RESPONSE:
+            self._promises.heard(request)
         elif request.field != dimse.C_ECHO_RQ:
-            self._refusal = Refused(dimse.UNRECOGNISED_OPERATION, "only C-STORE and C-ECHO are served here")
+            self._refusal = Refused(dimse.UNRECOGNISED_OPERATION, "neither storage, nor its commitment, nor C-ECHO")
         elif context.sop_class != negotiation.VERIFICATION:
             self._refusal = Refused(dimse.SOP_CLASS_NOT_SUPPORTED, "C-ECHO wants the Verification SOP class")
         if not request.has_dataset:
@@ -236,9 +249,12 @@ class Association:
 
     def _admit(self, request: dimse.Command, context: Context) -> Arrival:
         assert self._visit is not None
-        if not request.has_dataset:
+        if request.field != dimse.C_STORE_RQ:
+            if context.sop_class != PUSH_MODEL:
+                raise Refused(dimse.UNRECOGNISED_OPERATION, "this presentation context is not for storage commitment")
+        elif not request.has_dataset:
             raise Refused(dimse.CANNOT_UNDERSTAND, "the C-STORE has no dataset")
-        if not negotiation.is_storage(context.sop_class):
+        elif not negotiation.is_storage(context.sop_class):
             raise Refused(dimse.SOP_CLASS_NOT_SUPPORTED, "this presentation context is not one of storage")
         return self._visit.arrive(request, context)
 
@@ -261,16 +277,18 @@ class Association:
         assert request is not None
         if self._arrival is not None:
             try:
-                self._arrival.finish()
+                promise = self._arrival.finish()
                 self._arrival = None
+                if promise is not None:
+                    self._promises.add(promise, self._context_id)
             except Refused as refusal:
                 self._refuse(refusal)
         if request.field & dimse.RESPONSE == 0 and request.field != dimse.C_CANCEL_RQ:
             status, comment = dimse.SUCCESS, ""
             if self._refusal is not None:
                 status, comment = self._refusal.status, self._refusal.reason
-                if request.field == dimse.C_STORE_RQ and self._visit is not None:
-                    self._visit.refused(self._refusal)
+                if request.field in _WITH_DATASET and self._visit is not None:
+                    self._visit.refused(request, self._refusal)
             answer = dimse.response(request, status, comment)
             header = dimse.p_data_header(self._context_id, dimse.COMMAND | dimse.LAST, len(answer))
             self._send(header + answer)

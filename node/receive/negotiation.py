@@ -7,8 +7,8 @@ names: bytes are kept as they come, and who reads the pixels decides whether it 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydicom.uid import UID
@@ -21,9 +21,12 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import PresentationContext
 
+from node.commitment import PUSH_MODEL
+from node.commitment import TRANSFER_SYNTAXES as COMMITMENT_SYNTAXES
 from node.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -81,6 +84,7 @@ class Request:
     proposed: tuple[PresentationContext, ...]
     max_pdu: int  # bytes that the peer takes in one P-DATA; 0: any
     certificate: frozenset[str] | None = None  # names of the caller's certificate (node.tls); None: in plain text
+    roles: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)  # SOP class -> (SCU, SCP), where proposed
 
 
 def read_request(body: memoryview, certificate: frozenset[str] | None = None) -> Request:
@@ -100,7 +104,9 @@ def read_request(body: memoryview, certificate: frozenset[str] | None = None) ->
         proposed=tuple(primitive.presentation_context_definition_list),
         max_pdu=max_pdu,
         certificate=certificate,
-    )
+        roles={str(i.sop_class_uid): (bool(i.scu_role), bool(i.scp_role)) for i in primitive.user_information
+               if isinstance(i, SCP_SCU_RoleSelectionNegotiation)},
+    )  # fmt: skip
 
 
 def is_storage(sop_class: str) -> bool:
@@ -116,7 +122,10 @@ def choose(proposed: list[str]) -> str:
 
 
 def accept(request: Request, may: Collection[str], max_pdu: int) -> tuple[bytes, dict[int, Context]]:
-    """The A-ASSOCIATE-AC for a peer that may "store" and "echo", and the accepted contexts by their ID."""
+    """The A-ASSOCIATE-AC for a peer, and the accepted contexts by their ID.
+
+    `may`: "store", "echo", "commit" (ask us for storage commitment), "report" (answer what we asked of it).
+    """
     results: list[PresentationContext] = []
     accepted: dict[int, Context] = {}
     for offer in request.proposed:
@@ -125,9 +134,9 @@ def accept(request: Request, may: Collection[str], max_pdu: int) -> tuple[bytes,
         answer = PresentationContext()
         answer.context_id = offer.context_id
         answer.transfer_syntax = [UID(transfer_syntaxes[0] if transfer_syntaxes else "1.2.840.10008.1.2")]
-        answer.result = _judge(sop_class, transfer_syntaxes, may)
+        answer.result = _judge(sop_class, transfer_syntaxes, may, request.roles)
         if answer.result == ACCEPTED:
-            chosen = choose(transfer_syntaxes)
+            chosen = choose(transfer_syntaxes) if sop_class != PUSH_MODEL else _plain(transfer_syntaxes)[0]
             answer.transfer_syntax = [UID(chosen)]
             accepted[int(offer.context_id or 0)] = Context(sop_class, chosen)
         results.append(answer)
@@ -139,6 +148,8 @@ def accept(request: Request, may: Collection[str], max_pdu: int) -> tuple[bytes,
     primitive.result_source = 1
     primitive.presentation_context_definition_results_list = results
     primitive.user_information = _user_information(max_pdu)
+    if PUSH_MODEL in request.roles:
+        primitive.user_information.append(_role(request.roles[PUSH_MODEL], may))
     return A_ASSOCIATE_AC(primitive).encode(), accepted
 
 
@@ -156,16 +167,37 @@ def abort(diagnostic: int) -> bytes:
     return A_ABORT_RQ(primitive).encode()
 
 
-def _judge(sop_class: str, transfer_syntaxes: list[str], may: Collection[str]) -> int:
+def _judge(
+    sop_class: str, transfer_syntaxes: list[str], may: Collection[str], roles: Mapping[str, tuple[bool, bool]]
+) -> int:
     if not UID_TEXT.fullmatch(sop_class):
         return ABSTRACT_SYNTAX_NOT_SUPPORTED
     if not transfer_syntaxes or not all(UID_TEXT.fullmatch(uid) for uid in transfer_syntaxes):
         return TRANSFER_SYNTAXES_NOT_SUPPORTED
     if sop_class == VERIFICATION:
         return ACCEPTED if "echo" in may else USER_REJECTION
+    if sop_class == PUSH_MODEL:
+        # A peer that is silent about its role may be either: some call to answer without a role selection.
+        as_scu, as_scp = roles.get(PUSH_MODEL, (True, True))
+        if not (as_scu and "commit" in may) and not (as_scp and "report" in may):
+            return USER_REJECTION
+        return ACCEPTED if _plain(transfer_syntaxes) else TRANSFER_SYNTAXES_NOT_SUPPORTED
     if is_storage(sop_class):
         return ACCEPTED if "store" in may else USER_REJECTION
     return ABSTRACT_SYNTAX_NOT_SUPPORTED
+
+
+def _plain(transfer_syntaxes: list[str]) -> list[str]:
+    """Those of them that the datasets of storage commitment may be in."""
+    return [uid for uid in transfer_syntaxes if uid in COMMITMENT_SYNTAXES]
+
+
+def _role(proposed: tuple[bool, bool], may: Collection[str]) -> SCP_SCU_RoleSelectionNegotiation:
+    role = SCP_SCU_RoleSelectionNegotiation()
+    role.sop_class_uid = UID(PUSH_MODEL)
+    role.scu_role = proposed[0] and "commit" in may
+    role.scp_role = proposed[1] and "report" in may
+    return role
 
 
 def _user_information(max_pdu: int) -> list[Any]:

@@ -11,6 +11,7 @@ from node.errors import Refused, TryAgain
 from node.receive.admission import Allowlist, Refusals, how_to_admit
 from node.receive.association import Arrival
 from node.receive.bursts import Bursts
+from node.receive.commitment import Arriving, Desk
 from node.receive.negotiation import APPLICATION_CONTEXT, Context, Rejection, Request
 from node.receive.storage import Instance, Storage
 from node.sections import Peer
@@ -27,6 +28,7 @@ class Reception:
         self.bursts = Bursts(storage.store.note_burst, config.node.refusals_per_minute)
         self.closing = False
         self.storage = storage
+        self.desk = Desk(config, storage.store, storage.spool)
         self._node = config.node
         self._store = storage.store
         self._lock = threading.Lock()
@@ -52,7 +54,8 @@ class Reception:
         except TryAgain as away:
             self._leave(address, peer.name)
             return self._reject(request, address, Rejection(2, 3, 1, away.reason))
-        return Guest(self, association, peer.name, frozenset(peer.may), request.calling_ae, request.called_ae, address)
+        may = frozenset(peer.may) | (frozenset({"report"}) if peer.commitment == "ask" else frozenset())
+        return Guest(self, association, peer.name, may, request.calling_ae, request.called_ae, address)
 
     def _stranger(self, request: Request, address: str) -> tuple[Rejection, str]:
         wanted = self.allowlist.wanted(request.calling_ae, address)
@@ -126,17 +129,20 @@ class Guest:
     address: str
 
     def arrive(self, command: dimse.Command, context: Context) -> Arrival:
-        """Begin an instance. Raises Refused."""
+        """Begin an instance, or a request of storage commitment. Raises Refused."""
+        if command.field != dimse.C_STORE_RQ:
+            return Arriving(self.reception.desk, command, context, self.peer, self.may)
         return Instance(self.reception.storage, command, context, self.calling_ae, self.peer, self.association)
 
     def answered(self) -> None:
         """The sender has its answer."""
         self.reception.storage.blanks.prepare()
 
-    def refused(self, refusal: Refused) -> None:
-        """An instance got a failure status: on record, with the reason."""
+    def refused(self, command: dimse.Command, refusal: Refused) -> None:
+        """A request with a dataset got a failure status: on record, with the reason."""
         reason = f"0x{refusal.status:04X}: {refusal.reason}"
-        self.reception.refusals.refuse("instance", self.calling_ae, self.called_ae, self.address, reason)
+        kind = "instance" if command.field == dimse.C_STORE_RQ else "commitment"
+        self.reception.refusals.refuse(kind, self.calling_ae, self.called_ae, self.address, reason)
 
     def end(self, how: str) -> None:
         """The association is over."""

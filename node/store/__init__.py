@@ -1,14 +1,38 @@
 """Every write to the database. Each public method is one transaction that holds the change and its events."""
 
-from node.store.deliveries import Deliveries
+from node.store.askings import Askings
+from node.store.commitments import Commitments
 from node.store.intake import Intake
 from node.store.jobs import Jobs
-from node.store.nouns import Answer, Delivery, Job, JobResult, NewJob, NewOutput, OutputFile, Received
+from node.store.nouns import (
+    Answer,
+    Asking,
+    Commitment,
+    Delivery,
+    Job,
+    JobResult,
+    NewJob,
+    NewOutput,
+    OutputFile,
+    Received,
+)
 from node.store.studies import Studies
 
 
-class Store(Intake, Studies, Jobs, Deliveries):
+class Store(Intake, Studies, Jobs, Askings, Commitments):
     """The write side of the database at `url`; safe to share between threads."""
 
 
-__all__ = ["Answer", "Delivery", "Job", "JobResult", "NewJob", "NewOutput", "OutputFile", "Received", "Store"]
+__all__ = [
+    "Answer",
+    "Asking",
+    "Commitment",
+    "Delivery",
+    "Job",
+    "JobResult",
+    "NewJob",
+    "NewOutput",
+    "OutputFile",
+    "Received",
+    "Store",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +10,11 @@ import sqlalchemy as sa
 
 from node import audit, states
 from node.errors import IllegalMove
-from node.schema import answers, deliveries, jobs, output_instances, outputs, studies
+from node.schema import answers, askings, deliveries, jobs, output_instances, outputs, studies
 from node.store.base import Base
 from node.store.nouns import Answer, Delivery, OutputFile
 
-_ROW = (
+ROW = (
     sa.select(deliveries, outputs.c.name, jobs.c.pipeline, jobs.c.revision, studies.c.study_uid)
     .join(outputs, outputs.c.id == deliveries.c.output_id)
     .join(jobs, jobs.c.id == outputs.c.job_id)
@@ -34,7 +35,7 @@ class Deliveries(Base):
             return None
         with self._write() as connection:
             row = connection.execute(
-                _ROW.where(claimable, deliveries.c.peer == peer)
+                ROW.where(claimable, deliveries.c.peer == peer)
                 .order_by(deliveries.c.priority.desc(), deliveries.c.due_at, deliveries.c.id)
                 .limit(1)
             ).first()
@@ -60,14 +61,14 @@ class Deliveries(Base):
     def release_deliveries(self, worker: str, reason: str) -> int:
         """Give back what `worker` was sending when it died (called when it starts again). Return how many."""
         with self._write() as connection:
-            rows = connection.execute(_ROW.where(deliveries.c.state == "sending", deliveries.c.worker == worker)).all()
+            rows = connection.execute(ROW.where(deliveries.c.state == "sending", deliveries.c.worker == worker)).all()
             for row in rows:
                 self._move_delivery(connection, row, "due", reason, {"due_at": self.clock()})
         return len(rows)
 
-    def finish_delivery(self, delivery: Delivery, said: Sequence[Answer]) -> None:
-        """Every instance is stored at the peer."""
-        self._settle_delivery(delivery, "delivered", None, said, {})
+    def finish_delivery(self, delivery: Delivery, said: Sequence[Answer], ask: bool = False) -> None:
+        """Every instance is stored at the peer. `ask`: it is to be asked for storage commitment."""
+        self._settle_delivery(delivery, "delivered", None, said, {}, ask)
 
     def retry_delivery(self, delivery: Delivery, said: Sequence[Answer], reason: str, due_at: float) -> None:
         """Back to due at `due_at` (seconds since the epoch); what was stored is not sent again."""
@@ -80,19 +81,21 @@ class Deliveries(Base):
     def reset_delivery(self, delivery_id: int, actor: str) -> None:
         """A person asks for a failed delivery again. IllegalMove when it did not fail."""
         with self._write() as connection:
-            row = connection.execute(_ROW.where(deliveries.c.id == delivery_id)).first()
+            row = connection.execute(ROW.where(deliveries.c.id == delivery_id)).first()
             if row is None:
                 raise IllegalMove(f"delivery/{delivery_id}: no such delivery; `overread status` lists them")
             if row.state != "failed":
                 raise IllegalMove(f"delivery/{delivery_id} is {row.state}: only a failed one can be tried again")
             values = {"due_at": self.clock(), "attempts": 0}
+            connection.execute(askings.update().where(askings.c.delivery_id == delivery_id).values(counts=0))
             self._move_delivery(connection, row, "due", "asked for by a person", values, actor=actor)
 
     def _settle_delivery(
-        self, delivery: Delivery, state: str, reason: str | None, said: Sequence[Answer], values: Mapping[str, Any]
-    ) -> None:
+        self, delivery: Delivery, state: str, reason: str | None, said: Sequence[Answer], values: Mapping[str, Any],
+        ask: bool = False,
+    ) -> None:  # fmt: skip
         with self._write() as connection:
-            row = connection.execute(_ROW.where(deliveries.c.id == delivery.id)).one()
+            row = connection.execute(ROW.where(deliveries.c.id == delivery.id)).one()
             if row.state != "sending" or row.worker != delivery.worker:
                 owner = row.worker or "nobody"
                 raise IllegalMove(f"delivery {delivery.id} is {row.state}: {delivery.worker} lost its lease to {owner}")
@@ -110,6 +113,18 @@ class Deliveries(Base):
                 )  # fmt: skip
             told = [{"sop_uid": a.sop_uid, "status": a.status, "stored": a.stored} for a in said]
             self._move_delivery(connection, row, state, reason, values, {"answers": told})
+            if ask:
+                self._plan_asking(connection, delivery.id, delivery.peer)
+
+    def _plan_asking(self, connection: sa.Connection, delivery_id: int, peer: str) -> None:
+        """A storage commitment request about a delivery is due, under a transaction UID of its own (PS3.5, B.2)."""
+        now = self.clock()
+        connection.execute(
+            askings.insert().values(
+                delivery_id=delivery_id, peer=peer, transaction_uid=f"2.25.{uuid.uuid4().int}", state="due", attempts=0,
+                due_at=now, created_at=now, counts=1,
+            )
+        )  # fmt: skip
 
     def _move_delivery(
         self, connection: sa.Connection, row: sa.Row[Any], state: str, reason: str | None, values: Mapping[str, Any],

@@ -81,7 +81,7 @@ class Intake(Base):
             )
 
     def refuse(self, kind: str, calling_ae: str, called_ae: str, address: str, reason: str, count: int = 1) -> None:
-        """Record a refusal: `kind` is "association" or "instance"; `count` when a burst is told in one event."""
+        """Record a refusal of an "association", "instance" or "commitment" (`kind`); `count`: told of as one event."""
         body = {"calling_ae": calling_ae, "called_ae": called_ae, "address": address, "reason": reason, "count": count}
         with self._write() as connection:
             audit.append(connection, self.clock(), f"{kind}.refused", "receive", f"ae/{calling_ae}", body)

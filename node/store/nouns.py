@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from node.commitment import Reference
 from pipelines.outputs.profiles import Form
 
 
@@ -96,6 +97,32 @@ class Answer:
     stored: bool
     status: int | None
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """A peer's storage commitment request, claimed to be answered."""
+
+    id: int
+    peer: str
+    transaction_uid: str
+    references: tuple[Reference, ...]
+    attempts: int  # this one included
+    worker: str
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A storage commitment request of ours about one delivery, claimed to be sent."""
+
+    id: int
+    study_uid: str
+    output: str
+    peer: str
+    transaction_uid: str
+    references: tuple[Reference, ...]
+    attempts: int  # this one included
+    worker: str
 
 
 @dataclass(frozen=True)

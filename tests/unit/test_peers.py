@@ -68,7 +68,7 @@ class Pacs:
     def answered(self) -> None:
         pass
 
-    def refused(self, refusal: Refused) -> None:
+    def refused(self, command: dimse.Command, refusal: Refused) -> None:
         pass
 
     def end(self, how: str) -> None:

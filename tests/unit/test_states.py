@@ -17,7 +17,7 @@ def test_a_legal_move_returns_the_new_state() -> None:
 @pytest.mark.parametrize(
     ("noun", "before", "after"),
     [("job", "done", "due"), ("job", "due", "done"), ("delivery", "due", "delivered"), ("study", "purged", "ready"),
-     ("study", "receiving", "receiving"), ("delivery", "delivered", "due"), ("job", "no such state", "due")],
+     ("study", "receiving", "receiving"), ("delivery", "committed", "due"), ("job", "no such state", "due")],
 )  # fmt: skip
 def test_an_illegal_move_is_refused(noun: str, before: str, after: str) -> None:
     with pytest.raises(IllegalMove, match="not a legal move"):
