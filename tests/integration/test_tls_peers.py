@@ -205,4 +205,6 @@ def test_a_whole_node_gets_a_study_over_tls_and_says_where_it_listens(tmp_path, 
         )
         assert sent.returncode == 0, sent.stderr
     finally:
-        _end(process)  # type: ignore[arg-type]
+        process.terminate()
+        said = process.communicate(timeout=60)[0]
+    assert (process.returncode, said) == (0, "")
