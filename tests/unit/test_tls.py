@@ -139,14 +139,14 @@ def test_tls_before_1_2_and_suites_without_forward_secrecy_are_refused(node, sig
 
 def test_an_address_that_no_peer_calls_from_gets_an_alert_instead_of_a_handshake(tmp_path, signed):
     elsewhere = {"addresses": ["192.0.2.0/24"]}
-    with secure_node(tmp_path, signed, of_peers=elsewhere) as node:
+    with secure_node(tmp_path, signed, each=elsewhere) as node:
         with pytest.raises(TryAgain, match="it lets nobody in from our address"):
             Sender(node.config.node.tls_port, files=signed.of("sender"))
         assert refusals(node) == ["TLS: no [[peer]] may call from this address"]
 
 
 def test_a_peer_with_certificate_names_comes_in_only_over_tls_and_only_with_one_of_them(tmp_path, signed):
-    with secure_node(tmp_path, signed, of_peers={"certificate-names": ["CT-1", "ct-2"]}) as node:
+    with secure_node(tmp_path, signed, each={"certificate-names": ["CT-1", "ct-2"]}) as node:
         port = node.config.node.tls_port
         with Sender(port, files=signed.of("sender")) as sender:
             assert sender.send(instance())[0] == 0
@@ -164,8 +164,8 @@ def test_a_fingerprint_admits_that_one_certificate_and_no_other_of_the_same_name
     colons = "SHA256:" + ":".join(digits[at : at + 2] for at in range(0, 64, 2))
     for fingerprint, comes_in in ((colons, True), ("sha256:" + "0" * 64, False)):
         told = contextlib.nullcontext() if comes_in else pytest.raises(TryAgain, match="rejects")
-        of_peers = {"certificate-names": [fingerprint]}
-        with secure_node(tmp_path / str(comes_in), signed, of_peers=of_peers) as node, told:
+        each = {"certificate-names": [fingerprint]}
+        with secure_node(tmp_path / str(comes_in), signed, each=each) as node, told:
             Sender(node.config.node.tls_port, files=signed.of("sender")).__exit__(None, None, None)
 
 
