@@ -9,10 +9,11 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.errors import ModelError
 from models.shelf import Shelf, bundled
-from node import certificates, peers, schema, tls
+from node import peers, schema, tls
 from node.config import Config, without_password
 from node.errors import ConfigError, TryAgain
 from node.peers.commitment import offers_commitment
@@ -21,6 +22,9 @@ from node.routes import Routes, header_values
 from pipelines import registry
 from pipelines.base import Unsuitable
 from pipelines.study import Study
+
+if TYPE_CHECKING:
+    from node import certificates
 
 _RENEW = 30  # days that a certificate should have left
 
@@ -90,6 +94,8 @@ def _tls(config: Config) -> Iterator[Line]:
     if not node.tls_port and not any(peer.tls for peer in config.peers):
         yield Line("tls", "off", None, "patients' data crosses the network in plain text (docs/security.md)")
         return
+    from node import certificates  # imports cryptography, which no other command needs
+
     asked = "callers must show a certificate" if node.knows_callers else "callers show NO certificate"
     yield Line("tls", "listener", None, f"TLS 1.2 or later; {asked}" if node.tls_port else "off: only we call over TLS")
     now = datetime.datetime.now(datetime.UTC)
@@ -127,6 +133,8 @@ def _validity(found: certificates.Facts, now: datetime.datetime) -> tuple[bool |
 
 
 def _own_key(path: Path, own: certificates.Facts) -> Line:
+    from node import certificates
+
     try:
         if certificates.key_of(path) != own.public_key:
             return Line("tls", "key", False, f"{path} does not belong to the certificate")

@@ -20,7 +20,8 @@ from pathlib import Path
 from node import dimse, header, logs
 from node.errors import Refused
 from node.part10 import file_head
-from node.receive.association import Arrival, Limits
+from node.receive.association import Arrival
+from node.receive.limits import Limits
 from node.receive.listener import Listener
 from node.receive.negotiation import Context, Rejection, Request
 

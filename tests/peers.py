@@ -89,9 +89,9 @@ class Listening:
 
 
 def node_config(
-    folder: Path, may: Sequence[str] = ("echo", "store"), of_peers: dict[str, Any] | None = None, **node: Any
+    folder: Path, may: Sequence[str] = ("echo", "store"), each: dict[str, Any] | None = None, **node: Any
 ) -> Config:
-    """A configuration in `folder` that admits the usual senders from 127.0.0.1; `of_peers`: more keys of each."""
+    """A configuration in `folder` that admits the usual senders from 127.0.0.1; `each`: more keys of each."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "host": "127.0.0.1", "port": 0, "ae-title": "OVERREAD", "spool": folder / "spool",
@@ -99,7 +99,7 @@ def node_config(
     }  # fmt: skip
     settings |= {key.replace("_", "-"): value for key, value in node.items()}
     admitted = [
-        {"name": t.lower(), "ae-title": t, "host": "127.0.0.1", "port": 104, "may": list(may), **(of_peers or {})}
+        {"name": t.lower(), "ae-title": t, "host": "127.0.0.1", "port": 104, "may": list(may), **(each or {})}
         for t in SENDERS
     ]
     return Config(node=settings, peer=admitted)

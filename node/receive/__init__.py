@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from node import logs, tls
 from node.config import Config
-from node.receive.listener import Listener, Secure, limits_of
+from node.receive.limits import limits_of
+from node.receive.listener import Listener, Secure
 from node.receive.reception import Reception
 from node.receive.storage import Storage
 from node.spool import Spool

@@ -13,7 +13,6 @@ import contextlib
 import socket
 import ssl
 import time
-from dataclasses import dataclass
 from typing import Protocol
 
 from node import dimse, logs, tls
@@ -31,12 +30,13 @@ from node.pdu_guard import (
     PeerSilent,
 )
 from node.receive import handshake, negotiation
+from node.receive.farewell import last_word
+from node.receive.limits import Limits
 from node.receive.negotiation import Context, Rejection, Request
 from node.receive.promises import Promise, Promises
 
 _log = logs.get(__name__)
 _WITH_DATASET = (dimse.C_STORE_RQ, dimse.N_ACTION_RQ, dimse.N_EVENT_REPORT_RQ)
-_LINGER = 1.0  # seconds that the peer may take to read our last word
 
 
 class Arrival(Protocol):
@@ -82,17 +82,6 @@ class Door(Protocol):
         """A connection ended before it was a well-formed association request."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Seconds, and `max_pdu` in bytes."""
-
-    max_pdu: int
-    acse_timeout: float
-    dimse_timeout: float
-    network_timeout: float
-    idle_pdu_timeout: float
-
-
 class Association:
     """The conversation on one accepted connection; `run` returns when it is over."""
 
@@ -129,18 +118,18 @@ class Association:
             pass
         except tls.NoHandshake as error:
             self._door.turned_away(self.address, str(error))
-            self._last_word(error.answer)
+            last_word(self._socket, error.answer)
         except (PeerSilent, BrokenPdu, dimse.BadCommand) as error:
             how = "aborted"
             if self._visit is None:
                 self._door.turned_away(self.address, str(error))
             else:
                 _log.warning("association aborted by us", address=self.address, reason=str(error))
-            self._last_word(negotiation.abort(getattr(error, "diagnostic", 0)))
+            last_word(self._socket, negotiation.abort(getattr(error, "diagnostic", 0)))
         except Exception as error:  # noqa: BLE001 - the one of this loop: a conversation must not end the listener
             how = "aborted"
             _log.error("association failed", address=self.address, error=type(error).__name__, where=logs.where(error))
-            self._last_word(negotiation.abort(0))
+            last_word(self._socket, negotiation.abort(0))
         finally:
             with contextlib.ExitStack() as leaving:  # each of them happens, whatever becomes of the others
                 leaving.callback(self._socket.close)
@@ -177,7 +166,7 @@ class Association:
             raise BrokenPdu(f"the A-ASSOCIATE-RQ is malformed ({type(error).__name__})", 6) from error
         answer = self._door.knock(request, self.address)
         if isinstance(answer, Rejection):
-            self._last_word(answer.encode())
+            last_word(self._socket, answer.encode())
             return "rejected"
         self._visit = answer
         accepted, self._contexts = negotiation.accept(request, answer.may, self._limits.max_pdu)
@@ -199,7 +188,7 @@ class Association:
             elif kind == RELEASE_RQ:
                 # The end is on record before the peer hears of it: who sees its sender finish may ask us.
                 self._end("released")
-                self._last_word(negotiation.release_response())
+                last_word(self._socket, negotiation.release_response())
                 return "released"
             elif kind == ABORT:
                 return "aborted"
@@ -303,16 +292,3 @@ class Association:
             self._socket.sendall(encoded)
         except OSError as error:
             raise PeerGone(f"the connection broke ({type(error).__name__})") from error
-
-    def _last_word(self, encoded: bytes) -> None:
-        """Send, and give the peer a moment to read: a close over unread bytes would reset the connection."""
-        deadline = time.monotonic() + _LINGER
-        with contextlib.suppress(OSError):
-            self._socket.settimeout(_LINGER)
-            self._socket.sendall(encoded)
-            tls.close_notify(self._socket)
-            self._socket.shutdown(socket.SHUT_WR)
-            while (left := deadline - time.monotonic()) > 0:
-                self._socket.settimeout(left)
-                if not self._socket.recv(65536):
-                    break

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from node import logs
 from node.errors import ConfigError
 from node.receive.admission import plain_address
-from node.receive.association import Association, Door, Limits
-from node.sections import Node
+from node.receive.association import Association, Door
+from node.receive.limits import Limits
 
 _log = logs.get(__name__)
 
@@ -155,8 +155,3 @@ class Listener:
             association.hang_up()
         for thread in threads.values():
             thread.join(2.0)
-
-
-def limits_of(node: Node) -> Limits:
-    """The limits of `[node]`."""
-    return Limits(node.max_pdu, node.acse_timeout, node.dimse_timeout, node.network_timeout, node.idle_pdu_timeout)

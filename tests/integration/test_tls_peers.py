@@ -43,10 +43,8 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Signed:
 
 @pytest.fixture
 def node(tmp_path: Path, signed: Signed) -> Iterator[Listening]:
-    of_peers = {"certificate-names": ["ct-1"]}
-    with listening(
-        tmp_path / "node", plain=False, tls_port=free_port(), of_peers=of_peers, **signed.of("node")
-    ) as running:
+    each = {"certificate-names": ["ct-1"]}
+    with listening(tmp_path / "node", plain=False, tls_port=free_port(), each=each, **signed.of("node")) as running:
         yield running
 
 
@@ -155,9 +153,9 @@ def test_orthanc_sends_and_takes_over_tls(tmp_path, signed):
         "DicomTlsEnabled": True, "DicomTlsRemoteCertificateRequired": True, "DicomTlsCertificate": str(signed.of("node")["certificate"]),
         "DicomTlsPrivateKey": str(signed.of("node")["key"]), "DicomTlsTrustedCertificates": str(ours["ca"]),
     }  # fmt: skip
-    of_peers = {"certificate-names": ["overread"]}
+    each = {"certificate-names": ["overread"]}
     with (
-        listening(tmp_path / "node", plain=False, tls_port=free_port(), of_peers=of_peers, **signed.of("node")) as node,
+        listening(tmp_path / "node", plain=False, tls_port=free_port(), each=each, **signed.of("node")) as node,
         orthanc(tmp_path / "pacs", **settings) as pacs,
     ):
         if [int(part) for part in pacs.ask("GET", "/system")["Version"].split(".")[:2]] < [1, 9]:
@@ -205,4 +203,6 @@ def test_a_whole_node_gets_a_study_over_tls_and_says_where_it_listens(tmp_path, 
         )
         assert sent.returncode == 0, sent.stderr
     finally:
-        _end(process)  # type: ignore[arg-type]
+        process.terminate()
+        said = process.communicate(timeout=60)[0]
+    assert (process.returncode, said) == (0, "")

@@ -205,7 +205,7 @@ def test_received_text_cannot_break_a_log_line():
 
 
 def test_one_peer_cannot_take_more_places_than_its_own_limit(tmp_path):
-    with listening(tmp_path, of_peers={"max-associations": 1}) as node:
+    with listening(tmp_path, each={"max-associations": 1}) as node:
         with Sender(node.port):
             with pytest.raises(TryAgain, match=r"[Ll]ocal limit exceeded"):
                 Sender(node.port)

@@ -151,7 +151,7 @@ def test_check_names_a_key_that_does_not_fit_one_that_all_may_read_and_a_ca_that
 def test_the_peers_line_says_tls_and_whose_certificate(tmp_path):
     signed = sign(tmp_path / "c")
     config = node_config(
-        tmp_path, of_peers={"tls": True, "certificate-names": ["Pacs-1"]}, tls_port=2762, **signed.of("node")
+        tmp_path, each={"tls": True, "certificate-names": ["Pacs-1"]}, tls_port=2762, **signed.of("node")
     )
     (line, *_) = [line for line in check.check(config, echo=False) if line.area == "peer"]
     assert ":104 over TLS;" in line.text and "over TLS with a certificate for pacs-1" in line.text

@@ -16,7 +16,7 @@ from node import dimse, peers
 from node.config import Config
 from node.errors import Refused, TryAgain
 from node.peers.statuses import TABLE, classify
-from node.receive.association import Limits
+from node.receive.limits import Limits
 from node.receive.listener import Listener
 from node.receive.negotiation import Context, Rejection, Request
 from node.sections import Peer

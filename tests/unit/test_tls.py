@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import socket
 import ssl
+import struct
 import threading
 import time
 import warnings
@@ -19,14 +21,14 @@ import pytest
 from node import peers, tls
 from node.config import Config
 from node.errors import ConfigError, TryAgain
-from node.receive.association import Limits
+from node.receive.association import Association
 from node.receive.listener import Listener, Secure
 from node.sections import Node, Peer
 from tests import certificates
 from tests.certificates import Signed
 from tests.peers import Listening, free_port, listening, node_config
 from tests.senders import Sender, encode, instance, write
-from tests.unit.test_peers import Pacs
+from tests.unit.test_peers import LIMITS, Pacs
 
 CLIENT_HELLO_HEADER = b"\x16\x03\x01\x02\x00"  # of a record of 512 bytes
 
@@ -47,9 +49,10 @@ def node(tmp_path: Path, signed: Signed) -> Iterator[Listening]:
         yield running
 
 
-def refusals(node: Listening) -> list[str]:
+def refusals(node: Listening, count: int = 1) -> list[str]:
+    """The reasons on record; the caller may be gone before they are."""
     deadline = time.monotonic() + 5
-    while not node.events("association.refused") and time.monotonic() < deadline:
+    while len(node.events("association.refused")) < count and time.monotonic() < deadline:
         time.sleep(0.02)
     return [event["reason"] for event in node.events("association.refused")]
 
@@ -128,19 +131,22 @@ def test_tls_before_1_2_and_suites_without_forward_secrecy_are_refused(node, sig
         at = ("127.0.0.1", node.config.node.tls_port)
         with socket.create_connection(at, timeout=5) as sock, pytest.raises(ssl.SSLError, match="(?i)alert"):
             old.wrap_socket(sock)
-    assert refusals(node) == ["TLS: it speaks nothing newer than TLS 1.1", "TLS: it offers no cipher suite of BCP 195"]
+    assert refusals(node, 2) == [
+        "TLS: it speaks nothing newer than TLS 1.1",
+        "TLS: it offers no cipher suite of BCP 195",
+    ]
 
 
 def test_an_address_that_no_peer_calls_from_gets_an_alert_instead_of_a_handshake(tmp_path, signed):
     elsewhere = {"addresses": ["192.0.2.0/24"]}
-    with secure_node(tmp_path, signed, of_peers=elsewhere) as node:
+    with secure_node(tmp_path, signed, each=elsewhere) as node:
         with pytest.raises(TryAgain, match="it lets nobody in from our address"):
             Sender(node.config.node.tls_port, files=signed.of("sender"))
         assert refusals(node) == ["TLS: no [[peer]] may call from this address"]
 
 
 def test_a_peer_with_certificate_names_comes_in_only_over_tls_and_only_with_one_of_them(tmp_path, signed):
-    with secure_node(tmp_path, signed, of_peers={"certificate-names": ["CT-1", "ct-2"]}) as node:
+    with secure_node(tmp_path, signed, each={"certificate-names": ["CT-1", "ct-2"]}) as node:
         port = node.config.node.tls_port
         with Sender(port, files=signed.of("sender")) as sender:
             assert sender.send(instance())[0] == 0
@@ -148,7 +154,7 @@ def test_a_peer_with_certificate_names_comes_in_only_over_tls_and_only_with_one_
             Sender(port, files=signed.of("elsewhere"))
         with pytest.raises(TryAgain, match=r"rejects the association.*[Cc]alling AE title"):
             Sender(node.port)
-        over_tls, plain = refusals(node)
+        over_tls, plain = refusals(node, 2)
     assert "(ct-1 ct-2); it came over TLS with pacs.example" in over_tls and "it came in plain text" in plain
 
 
@@ -158,8 +164,8 @@ def test_a_fingerprint_admits_that_one_certificate_and_no_other_of_the_same_name
     colons = "SHA256:" + ":".join(digits[at : at + 2] for at in range(0, 64, 2))
     for fingerprint, comes_in in ((colons, True), ("sha256:" + "0" * 64, False)):
         told = contextlib.nullcontext() if comes_in else pytest.raises(TryAgain, match="rejects")
-        of_peers = {"certificate-names": [fingerprint]}
-        with secure_node(tmp_path / str(comes_in), signed, of_peers=of_peers) as node, told:
+        each = {"certificate-names": [fingerprint]}
+        with secure_node(tmp_path / str(comes_in), signed, each=each) as node, told:
             Sender(node.config.node.tls_port, files=signed.of("sender")).__exit__(None, None, None)
 
 
@@ -191,7 +197,7 @@ def test_a_handshake_that_drips_holds_up_nobody_and_ends_after_its_time(node, si
                 assert sender.send(instance(number))[0] == 0
         assert time.monotonic() - began < 3, "before the first slow handshake is over"
         for thread in slow:
-            thread.join(10)
+            thread.join(max(0.0, began + 10 - time.monotonic()))
         assert not any(thread.is_alive() for thread in slow), "the drips outlived acse-timeout"
         assert "the handshake was not complete in time" in refusals(node)[0]
     finally:
@@ -219,6 +225,57 @@ def test_garbage_inside_of_tls_is_refused_like_garbage_in_plain_text(node, signe
     assert "unknown PDU type" in refusals(node)[0]
 
 
+def test_a_pdu_of_four_gigabytes_inside_of_tls_is_cut_off(node, signed):
+    attacker = Sender(node.config.node.tls_port, files=signed.of("sender"))
+    attacker.connection.sendall(b"\x04\0\xff\xff\xff\xff" + bytes(4096))
+    attacker.connection.settimeout(5)
+    assert attacker.connection.recv(100)[:1] == b"\x07", "an A-ABORT"
+    attacker.connection.close()
+
+
+def test_handshakes_that_fail_in_every_way_leave_neither_threads_nor_descriptors_behind(node, signed):
+    def held() -> int:
+        return len(os.listdir("/proc/self/fd")) + threading.active_count()
+
+    port = node.config.node.tls_port
+    with pytest.raises(TryAgain):
+        Sender(port, files=signed.of("stranger"))
+    before = held()
+    for noise in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16", CLIENT_HELLO_HEADER + b"\1", b"\x16\3\1\2\0" + bytes(512)):
+        for reset in (False, True):
+            for _ in range(3):
+                with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+                    sock.sendall(noise)
+                    if reset:  # the close is a reset
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    for files in (signed.of("stranger"), signed.of("expired"), None):
+        with pytest.raises(TryAgain):
+            Sender(port, files=files)
+    deadline = time.monotonic() + 10
+    while held() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert held() <= before + 2  # the database's pool may have opened another connection
+    with Sender(port, files=signed.of("sender")) as sender:
+        assert sender.send(instance())[0] == 0
+
+
+def test_an_association_that_is_hung_up_on_never_goes_on_in_plain_text(signed):
+    left, right = socket.socketpair()
+    context = tls.server_context(Node(**signed.of("node")), ask_for_certificates=False)
+    secured = context.wrap_socket(left, server_side=True, do_handshake_on_connect=False)
+    client = threading.Thread(target=lambda: secured.do_handshake())
+    client.start()
+    with tls.client_context(Node(**signed.of("sender"))).wrap_socket(right, server_hostname="localhost") as other:
+        client.join(5)
+        association = Association(secured, "127.0.0.1", Pacs(), LIMITS)
+        association.hang_up()
+        assert secured.version() is not None, "the socket is still one of TLS"
+        with pytest.raises(OSError):
+            secured.sendall(b"a patient's name")
+        assert other.recv(100) == b""
+    secured.close()
+
+
 # Our side as the caller.
 
 
@@ -226,9 +283,9 @@ def test_garbage_inside_of_tls_is_refused_like_garbage_in_plain_text(node, signe
 def secure_pacs(
     signed: Signed, name: str = "node", certificates: bool = True, **keys: Any
 ) -> Iterator[tuple[Pacs, Peer]]:
-    pacs, limits = Pacs(), Limits(max_pdu=16384, acse_timeout=3, dimse_timeout=5, network_timeout=5, idle_pdu_timeout=3)
+    pacs = Pacs()
     context = tls.server_context(Node(**signed.of(name)), certificates)
-    listener = Listener("127.0.0.1", None, limits, pacs, lambda address: True, secure=Secure(0, context))
+    listener = Listener("127.0.0.1", None, LIMITS, pacs, lambda address: True, secure=Secure(0, context))
     stop = threading.Event()
     thread = threading.Thread(target=listener.run, args=(stop,))
     thread.start()
