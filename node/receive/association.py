@@ -15,20 +15,10 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from node import dimse, logs
+from node import dimse, logs, pdu_guard
 from node.commitment import PUSH_MODEL
 from node.errors import Refused
-from node.pdu_guard import (
-    ABORT,
-    ASSOCIATE_RQ,
-    MALFORMED,
-    P_DATA,
-    RELEASE_RQ,
-    BrokenPdu,
-    PduReader,
-    PeerGone,
-    PeerSilent,
-)
+from node.pdu_guard import BrokenPdu, PduReader, PeerGone, PeerSilent
 from node.receive import negotiation
 from node.receive.negotiation import Context, Rejection, Request
 from node.receive.promises import Promise, Promises
@@ -62,7 +52,7 @@ class Visit(Protocol):
         """Begin an instance, or another request with a dataset. Raises Refused."""
 
     def answered(self) -> None:
-        """The answer to an instance is on its way: time to prepare for the next one."""
+        """The answer to an instance is on its way."""
 
     def refused(self, command: dimse.Command, refusal: Refused) -> None:
         """A request with a dataset is answered with a failure."""
@@ -152,11 +142,11 @@ class Association:
 
     def _talk(self) -> str:
         kind, body = self._reader.read(self._limits.acse_timeout)
-        if kind != ASSOCIATE_RQ:
+        if kind != pdu_guard.ASSOCIATE_RQ:
             raise BrokenPdu("the first PDU is not an A-ASSOCIATE-RQ", 2)
         try:
             request = negotiation.read_request(body)
-        except MALFORMED as error:
+        except pdu_guard.MALFORMED as error:
             raise BrokenPdu(f"the A-ASSOCIATE-RQ is malformed ({type(error).__name__})", 6) from error
         answer = self._door.knock(request, self.address)
         if isinstance(answer, Rejection):
@@ -176,15 +166,15 @@ class Association:
                 if not self._in_message and self._promises.keep_one():
                     continue
                 raise
-            if kind == P_DATA:
+            if kind == pdu_guard.P_DATA:
                 for fragment in dimse.fragments(body):
                     self._take(fragment)
-            elif kind == RELEASE_RQ:
+            elif kind == pdu_guard.RELEASE_RQ:
                 # The end is on record before the peer hears of it: who sees its sender finish may ask us.
                 self._end("released")
                 self._last_word(negotiation.release_response())
                 return "released"
-            elif kind == ABORT:
+            elif kind == pdu_guard.ABORT:
                 return "aborted"
             else:
                 raise BrokenPdu(f"PDU type 0x{kind:02X} has no place in an open association", 2)

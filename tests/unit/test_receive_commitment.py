@@ -168,6 +168,15 @@ def test_a_database_that_is_away_is_a_failure_and_the_peer_may_ask_again(node, m
         assert sender.ask(COMMITMENT, action(), request("1.2"))[0] == 0
 
 
+def test_a_listener_that_starts_gives_back_what_a_former_one_was_answering(tmp_path):
+    with listening(tmp_path, may=ALL) as node, Sender(node.port, [COMMITMENT]) as sender:
+        sender.ask(COMMITMENT, action(), request("1.2.3.9.1"))
+        key = node.rows("select id from commitments")[0]["id"]
+        assert node.store.claim_commitment("receive", "sender", 1000, key) is not None
+    with listening(tmp_path, may=ALL) as node:
+        assert node.rows("select state from commitments") == [{"state": "due"}]
+
+
 def test_a_response_to_nothing_is_passed_over(node):
     with Sender(node.port, [OFFER, COMMITMENT]) as sender:
         asked = dimse.read_command(event()(7))

@@ -76,7 +76,7 @@ def test_a_transaction_uid_stands_for_one_set_of_instances_of_one_peer(store: St
 
 def test_a_request_whose_teller_died_is_taken_up_and_the_dead_one_cannot_finish_it(store: Store, clock: Clock) -> None:
     store.add_commitment("modality", Request("2.25.1", named(1)), clock())
-    old = store.claim_commitment("receive/1", "modality", 30)
+    old = store.claim_commitment("receive", "modality", 30)
     assert old is not None and store.claim_commitment("send", "modality", 30) is None
     clock.tick(31)
     new = store.claim_commitment("send", "modality", 30)
@@ -174,7 +174,7 @@ def test_a_request_about_the_former_revision_says_nothing_about_a_late_instance(
     assert queries.open_studies()[0].commitment_by == "modality"
 
 
-def test_a_study_closes_at_once_on_that_evidence_with_its_reason(
+def test_a_study_closes_without_its_quiet_time_on_that_evidence_with_its_reason(
     arrivals: Arrivals, store: Store, queries: Queries, spool: Spool, clock: Clock
 ) -> None:
     (spool.root / "studies" / "x").write_bytes(b"\0" * 128 + b"DICM")
@@ -184,6 +184,8 @@ def test_a_study_closes_at_once_on_that_evidence_with_its_reason(
     close = Close(store, queries, spool, Routes(Config(node=Node(), peer=(pacs,), route=(route,)), ["ct-lung"]))
     assert not close.look(queries.open_studies()[0])
     store.add_commitment("modality", Request("2.25.1", named(1)), clock())
+    assert not close.look(queries.open_studies()[0])  # a modality that asks after each image is about to send the next
+    clock.tick(1)
     assert close.look(queries.open_studies()[0])
     study = queries.study("1.2.3")
     assert study is not None and study["reason"] == "storage commitment asked for by modality"
