@@ -17,8 +17,9 @@ from node.config import Config
 from node.queries import Queries
 from node.spool import Spool
 from node.store import JobResult, NewJob, NewOutput, OutputFile, Store
+from pipelines.phantom_studies import chest_study
 from tests.committers import provider, requester
-from tests.nodes import wait_until
+from tests.nodes import running_node, wait_until
 from tests.peers import Listening, free_port, listening, listening_process, orthanc
 from tests.senders import CT, Sender, instance, write
 
@@ -295,6 +296,35 @@ def test_orthanc_asks_us_about_what_it_sent_and_hears_our_answer(tmp_path: Path)
         answer = pacs.ask("GET", f"/storage-commitment/{transaction}")
         assert [one["SOPInstanceUID"] for one in answer["Success"]] == ["1.2.3.9.0"]
         assert [one["SOPInstanceUID"] for one in answer["Failures"]] == ["1.2.3.9.77"]
+
+
+def test_the_whole_way_with_orthanc_it_asks_us_about_its_study_and_we_ask_it_about_our_results(tmp_path: Path) -> None:
+    chest_study(tmp_path / "study", seed=7, slices=32, matrix=128)
+    port = free_port()
+    with orthanc(tmp_path / "pacs", {"node": ("OVERREAD", port)}, DicomAet="PACS") as pacs:
+        changes = {
+            f'port = {pacs.dicom_port}\nmay = ["echo", "store"]':
+            f'port = {pacs.dicom_port}\nmay = ["store", "commit"]\ncommitment = "ask"',
+        }  # fmt: skip
+        with running_node(tmp_path / "node", pacs.dicom_port, quiet_time=600, port=port, changes=changes) as node:
+            for path in sorted((tmp_path / "study").rglob("*.dcm")):
+                pacs.ask("POST", "/instances", path.read_bytes())
+            (study,) = pacs.ask("GET", "/studies")
+            uid = pacs.ask("GET", f"/studies/{study}")["MainDicomTags"]["StudyInstanceUID"]
+            order = {"Resources": [study], "Synchronous": True, "Timeout": 60, "StorageCommitment": True}
+            told = pacs.ask("POST", "/modalities/node/store", json.dumps(order))
+
+            def committed() -> bool:
+                shown = node.study(uid)
+                sent = [d["state"] for job in (shown or {"jobs": []})["jobs"] for o in job["outputs"] for d in o["deliveries"]]
+                return bool(sent) and set(sent) == {"committed"}
+
+            wait_until(committed, 120, "every result is committed")
+            shown = node.study(uid)
+            assert shown is not None and shown["reason"] == "storage commitment asked for by pacs"
+            asked = pacs.ask("GET", f"/storage-commitment/{told['StorageCommitmentTransactionUID']}")
+            assert asked["Status"] == "Success" and len(asked["Success"]) == 32
+            assert node.queries.verify()[1] is None
 
 
 def test_orthanc_keeps_what_we_delivered_and_says_so_to_our_listener(tmp_path: Path) -> None:
