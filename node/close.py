@@ -19,13 +19,14 @@ from node.store import NewJob, Store
 
 log = logs.get(__name__)
 POLL = 0.1  # seconds between two looks
+SETTLE = 1.0  # seconds after the last instance that a commitment request waits: some modalities ask after each image
 
 
 def evidence(study: OpenStudy, quiet_time: float, longest_wait: float, now: float) -> str | None:
     """Why the study is complete, or None. Times in seconds."""
-    if study.commitment_by is not None:
-        return f"storage commitment asked for by {study.commitment_by}"
     quiet = now - study.last_received_at
+    if study.commitment_by is not None and quiet >= min(SETTLE, quiet_time):
+        return f"storage commitment asked for by {study.commitment_by}"
     if study.open_associations == 0 and quiet >= quiet_time:
         ended = "lost with the listener" if study.last_association == "lost" else study.last_association or "ended"
         return f"association {ended}, then quiet for {quiet_time:g} s"
@@ -66,8 +67,7 @@ class Close:
     def look(self, study: OpenStudy) -> bool:
         """Close the study if it is complete; True when it was closed."""
         now = self._store.clock()
-        quiet, age = now - study.last_received_at, now - study.first_received_at
-        if study.commitment_by is None and quiet < self._routes.shortest_quiet_time and age < 1:
+        if now - study.last_received_at < self._routes.shortest_quiet_time and now - study.first_received_at < 1:
             return False
         known = self._plans.get(study.id)
         if known is None or known[0] != study.last_received_at:

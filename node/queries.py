@@ -227,8 +227,9 @@ class Queries:
                     sa.select(askings.c.transaction_uid, askings.c.state, askings.c.reason)
                     .where(askings.c.delivery_id == delivery.id).order_by(askings.c.id.desc()).limit(1)
                 ).first()  # fmt: skip
-                sent.append(dict(delivery._mapping) | {"answers": {_status(status): count for status, count in said},
-                                                       "commitment": dict(asked._mapping) if asked else None})
+                told = {_status(status): count for status, count in said}
+                commitment = dict(asked._mapping) if asked else None
+                sent.append(dict(delivery._mapping) | {"answers": told, "commitment": commitment})
             shown["outputs"].append(
                 dict(output._mapping) | {"files": [dict(f._mapping) for f in files], "deliveries": sent}
             )

@@ -169,6 +169,7 @@ commitments = Table(  # what peers asked of us: whether we keep instances
     Column("reason", Text),
     UniqueConstraint("peer", "transaction_uid", name="one_commitment"),
     Index("commitments_by_state", "state", "peer"),
+    Index("commitments_by_time", "created_at"),
 )  # fmt: skip
 
 commitment_items = Table(

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -76,11 +76,16 @@ class RunningNode:
     """`overread serve` as a process of its own."""
 
     def __init__(
-        self, folder: Path, pacs_port: int, database: str = "sqlite:///overread.db", quiet_time: float = 1
-    ) -> None:
+        self, folder: Path, pacs_port: int, database: str = "sqlite:///overread.db", quiet_time: float = 1,
+        port: int | None = None, changes: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """`changes`: text of the configuration -> what stands there instead."""
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "overread.toml"
-        text = CONFIG.format(port=free_port(), pacs_port=pacs_port, database=database, quiet_time=quiet_time)
+        text = CONFIG.format(port=port or free_port(), pacs_port=pacs_port, database=database, quiet_time=quiet_time)
+        for old, new in (changes or {}).items():
+            assert old in text, old
+            text = text.replace(old, new)
         self.path.write_text(text, encoding="utf-8")
         self.log = folder / "node.log"
         self.config: Config = configuration.load(self.path)

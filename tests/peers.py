@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,20 +89,21 @@ class Listening:
 
 
 def node_config(
-    folder: Path, may: Sequence[str] = ("echo", "store"), each: dict[str, Any] | None = None, **node: Any
-) -> Config:
-    """A configuration in `folder` that admits the usual senders from 127.0.0.1; `each`: more keys of each."""
+    folder: Path, may: Sequence[str] = ("echo", "store"), each: Mapping[str, Any] | None = None,
+    others: Mapping[str, Any] | None = None, **node: Any,
+) -> Config:  # fmt: skip
+    """A configuration in `folder` that admits the usual senders from 127.0.0.1; `each`: keys that all of them have;
+    `others`: further sections, and further peers as `peer`."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "host": "127.0.0.1", "port": 0, "ae-title": "OVERREAD", "spool": folder / "spool",
         "database": f"sqlite:///{folder}/overread.db", "min-free-disk": 0,
     }  # fmt: skip
     settings |= {key.replace("_", "-"): value for key, value in node.items()}
-    admitted = [
-        {"name": t.lower(), "ae-title": t, "host": "127.0.0.1", "port": 104, "may": list(may), **(each or {})}
-        for t in SENDERS
-    ]
-    return Config(node=settings, peer=admitted)
+    shared = {"host": "127.0.0.1", "port": 104, "may": list(may), **(each or {})}
+    admitted = [{"name": title.lower(), "ae-title": title, **shared} for title in SENDERS]
+    sections = dict(others or {})
+    return Config(node=settings, peer=[*admitted, *sections.pop("peer", [])], **sections)
 
 
 @contextlib.contextmanager
@@ -130,13 +131,15 @@ def listening(folder: Path, **node: Any) -> Iterator[Listening]:
 
 
 @contextlib.contextmanager
-def listening_process(folder: Path, **node: Any) -> Iterator[Listening]:
+def listening_process(
+    folder: Path, may: Sequence[str] = ("echo", "store"), **node: Any
+) -> Iterator[Listening]:
     """Our listener as a process of its own, so that it can be killed and measured."""
-    config = node_config(folder, **node)
+    config = node_config(folder, may, **node)
     schema.upgrade(config.node.database)
     section = config.model_dump(mode="json", by_alias=True)["node"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.peers", str(folder), json.dumps(section)],
+        [sys.executable, "-m", "tests.peers", str(folder), json.dumps(section | {"may": may})],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None

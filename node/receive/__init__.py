@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from node import logs, tls
 from node.config import Config
+from node.receive.commitment import WORKER
 from node.receive.limits import limits_of
 from node.receive.listener import Listener, Secure
 from node.receive.reception import Reception
@@ -33,6 +34,7 @@ def serve(
     lost = store.end_open_associations()
     if lost:
         _log.warning("associations of a former listener are lost", count=lost)
+    store.release_commitments(WORKER)  # a former listener may have died in the middle of an answer
     storage = Storage(spool, store, config.node)
     reception = Reception(config, storage)
 

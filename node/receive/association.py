@@ -15,20 +15,10 @@ import ssl
 import time
 from typing import Protocol
 
-from node import dimse, logs, tls
+from node import dimse, logs, pdu_guard, tls
 from node.commitment import PUSH_MODEL
 from node.errors import Refused
-from node.pdu_guard import (
-    ABORT,
-    ASSOCIATE_RQ,
-    MALFORMED,
-    P_DATA,
-    RELEASE_RQ,
-    BrokenPdu,
-    PduReader,
-    PeerGone,
-    PeerSilent,
-)
+from node.pdu_guard import BrokenPdu, PduReader, PeerGone, PeerSilent
 from node.receive import handshake, negotiation
 from node.receive.farewell import last_word
 from node.receive.limits import Limits
@@ -63,7 +53,7 @@ class Visit(Protocol):
         """Begin an instance, or another request with a dataset. Raises Refused."""
 
     def answered(self) -> None:
-        """The answer to an instance is on its way: time to prepare for the next one."""
+        """The answer to an instance is on its way."""
 
     def refused(self, command: dimse.Command, refusal: Refused) -> None:
         """A request with a dataset is answered with a failure."""
@@ -158,11 +148,11 @@ class Association:
             certificate = handshake.finish(self._socket, self._limits.acse_timeout)
         self._reader = PduReader(self._socket, self._limits.max_pdu, self._limits.idle_pdu_timeout)
         kind, body = self._reader.read(self._limits.acse_timeout)
-        if kind != ASSOCIATE_RQ:
+        if kind != pdu_guard.ASSOCIATE_RQ:
             raise BrokenPdu("the first PDU is not an A-ASSOCIATE-RQ", 2)
         try:
             request = negotiation.read_request(body, certificate)
-        except MALFORMED as error:
+        except pdu_guard.MALFORMED as error:
             raise BrokenPdu(f"the A-ASSOCIATE-RQ is malformed ({type(error).__name__})", 6) from error
         answer = self._door.knock(request, self.address)
         if isinstance(answer, Rejection):
@@ -182,15 +172,15 @@ class Association:
                 if not self._in_message and self._promises.keep_one():
                     continue
                 raise
-            if kind == P_DATA:
+            if kind == pdu_guard.P_DATA:
                 for fragment in dimse.fragments(body):
                     self._take(fragment)
-            elif kind == RELEASE_RQ:
+            elif kind == pdu_guard.RELEASE_RQ:
                 # The end is on record before the peer hears of it: who sees its sender finish may ask us.
                 self._end("released")
                 last_word(self._socket, negotiation.release_response())
                 return "released"
-            elif kind == ABORT:
+            elif kind == pdu_guard.ABORT:
                 return "aborted"
             else:
                 raise BrokenPdu(f"PDU type 0x{kind:02X} has no place in an open association", 2)

@@ -28,6 +28,7 @@ from node.store import Commitment, Store
 _log = logs.get(__name__)
 _ELSEWHERE_AFTER = 3.0  # seconds that the peer has to stay and hear its answer on its own association
 _LEASE = 60.0
+WORKER = "receive"
 
 
 class Desk:
@@ -119,7 +120,7 @@ class Answer:
     def keep(self, message_id: int) -> tuple[bytes, bytes] | None:
         """The command set and the dataset of the N-EVENT-REPORT; None when the send loop was quicker."""
         try:
-            self._claimed = self._desk.store.claim_commitment(f"receive/{id(self)}", self._peer, _LEASE, self._key)
+            self._claimed = self._desk.store.claim_commitment(WORKER, self._peer, _LEASE, self._key)
             if self._claimed is None:
                 return None
             report = confirm.answer(self._desk.queries, self._desk.spool, self._claimed)

@@ -148,8 +148,7 @@ def accept(request: Request, may: Collection[str], max_pdu: int) -> tuple[bytes,
     primitive.result_source = 1
     primitive.presentation_context_definition_results_list = results
     primitive.user_information = _user_information(max_pdu)
-    if PUSH_MODEL in request.roles:
-        primitive.user_information.append(_role(request.roles[PUSH_MODEL], may))
+    primitive.user_information += _role(request, may)
     return A_ASSOCIATE_AC(primitive).encode(), accepted
 
 
@@ -192,12 +191,13 @@ def _plain(transfer_syntaxes: list[str]) -> list[str]:
     return [uid for uid in transfer_syntaxes if uid in COMMITMENT_SYNTAXES]
 
 
-def _role(proposed: tuple[bool, bool], may: Collection[str]) -> SCP_SCU_RoleSelectionNegotiation:
+def _role(request: Request, may: Collection[str]) -> list[SCP_SCU_RoleSelectionNegotiation]:
+    """Our answer to a role selection; none where neither role is left, and the context is refused."""
+    as_scu, as_scp = request.roles.get(PUSH_MODEL, (False, False))
     role = SCP_SCU_RoleSelectionNegotiation()
     role.sop_class_uid = UID(PUSH_MODEL)
-    role.scu_role = proposed[0] and "commit" in may
-    role.scp_role = proposed[1] and "report" in may
-    return role
+    role.scu_role, role.scp_role = as_scu and "commit" in may, as_scp and "report" in may
+    return [role] if role.scu_role or role.scp_role else []
 
 
 def _user_information(max_pdu: int) -> list[Any]:

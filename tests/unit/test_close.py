@@ -35,6 +35,15 @@ def test_a_study_is_complete_on_evidence(open_associations: int, now: float, rea
     assert evidence(study, quiet_time=5, longest_wait=60, now=now) == reason
 
 
+@pytest.mark.parametrize(("now", "quiet_time", "complete"), [(110.9, 5, False), (111, 5, True), (110.2, 0.2, True)])
+def test_a_storage_commitment_request_takes_the_place_of_the_quiet_time(
+    now: float, quiet_time: float, complete: bool
+) -> None:
+    study = dataclasses.replace(STUDY, open_associations=1, commitment_by="modality")
+    reason = evidence(study, quiet_time, longest_wait=60, now=now)
+    assert reason == ("storage commitment asked for by modality" if complete else None)
+
+
 @pytest.fixture
 def close(store: Store, queries: Queries, spool: Spool) -> Close:
     pacs = Peer(name="pacs", ae_title="PACS", host="h", port=1)

@@ -7,11 +7,20 @@ from io import BytesIO
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ, C_STORE_RSP
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE
+from pynetdicom.dimse_messages import (
+    C_ECHO_RQ,
+    C_STORE_RQ,
+    C_STORE_RSP,
+    N_ACTION_RQ,
+    N_ACTION_RSP,
+    N_EVENT_REPORT_RQ,
+    N_EVENT_REPORT_RSP,
+)
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_ACTION, N_EVENT_REPORT
 from pynetdicom.dsutils import decode
 
 from node import dimse
+from node.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from tests.senders import CT
 
 
@@ -19,6 +28,59 @@ def of_pynetdicom(message, primitive) -> bytes:
     message.primitive_to_message(primitive)
     (pdata,) = list(message.encode_msg(1, 16384))[:1]
     return pdata.presentation_data_value_list[0][1][1:]
+
+
+def commitment_request() -> N_ACTION:
+    primitive = N_ACTION()
+    primitive.MessageID, primitive.ActionTypeID = 7, 1
+    primitive.RequestedSOPClassUID, primitive.RequestedSOPInstanceUID = PUSH_MODEL, PUSH_MODEL_INSTANCE
+    primitive.ActionInformation = BytesIO(b"\0\0")
+    return primitive
+
+
+def commitment_report() -> N_EVENT_REPORT:
+    primitive = N_EVENT_REPORT()
+    primitive.MessageID, primitive.EventTypeID = 8, 2
+    primitive.AffectedSOPClassUID, primitive.AffectedSOPInstanceUID = PUSH_MODEL, PUSH_MODEL_INSTANCE
+    primitive.EventInformation = BytesIO(b"\0\0")
+    return primitive
+
+
+def test_an_action_request_is_the_one_that_pynetdicom_writes_and_is_read():
+    encoded = of_pynetdicom(N_ACTION_RQ(), commitment_request())
+    assert dimse.action_request(7, PUSH_MODEL, PUSH_MODEL_INSTANCE, 1).replace(b"\0\0\x00\x08\x02\0\0\0\0\0", b"") == (
+        encoded.replace(b"\0\0\x00\x08\x02\0\0\0\x01\x00", b"")
+    )  # any number but 0x0101 says that there is a dataset
+    command = dimse.read_command(encoded)
+    assert (command.field, command.message_id, command.type_id) == (dimse.N_ACTION_RQ, 7, 1)
+    assert (command.sop_class, command.sop_uid, command.has_dataset) == (PUSH_MODEL, PUSH_MODEL_INSTANCE, True)
+
+
+def test_an_event_report_request_is_the_one_that_pynetdicom_writes_and_is_read():
+    encoded = of_pynetdicom(N_EVENT_REPORT_RQ(), commitment_report())
+    assert dimse.event_report_request(8, PUSH_MODEL, PUSH_MODEL_INSTANCE, 2).replace(
+        b"\0\0\x00\x08\x02\0\0\0\0\0", b""
+    ) == encoded.replace(b"\0\0\x00\x08\x02\0\0\0\x01\x00", b"")
+    command = dimse.read_command(encoded)
+    assert (command.field, command.message_id, command.type_id) == (dimse.N_EVENT_REPORT_RQ, 8, 2)
+
+
+@pytest.mark.parametrize(
+    ("request_", "response", "primitive"),
+    [(N_ACTION_RQ, N_ACTION_RSP, commitment_request), (N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP, commitment_report)],
+)
+def test_our_responses_to_the_normalized_services_are_those_of_pynetdicom(request_, response, primitive):
+    command = dimse.read_command(of_pynetdicom(request_(), primitive()))
+    answer = primitive()
+    answer.MessageIDBeingRespondedTo, answer.Status = answer.MessageID, 0x0110
+    answer.AffectedSOPClassUID, answer.AffectedSOPInstanceUID = PUSH_MODEL, PUSH_MODEL_INSTANCE
+    if isinstance(answer, N_ACTION):
+        answer.ActionInformation, answer.ActionReply = None, None
+    else:
+        answer.EventInformation, answer.EventReply = None, None
+    assert decode(BytesIO(dimse.response(command, 0x0110)), True, True) == decode(
+        BytesIO(of_pynetdicom(response(), answer)), True, True
+    )
 
 
 def store_request() -> C_STORE:

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("peer", "transaction_uid", name="one_commitment"),
     )
     op.create_index("commitments_by_state", "commitments", ["state", "peer"], unique=False)
+    op.create_index("commitments_by_time", "commitments", ["created_at"], unique=False)
     op.create_table(
         "commitment_items",
         sa.Column("commitment_id", sa.Integer(), nullable=False),
