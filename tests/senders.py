@@ -14,7 +14,8 @@ from pydicom.filewriter import write_dataset
 
 from node import dimse
 from node.part10 import file_head
-from node.peers.requestor import Offer, Requestor
+from node.peers.proposal import Offer
+from node.peers.requestor import Requestor
 from node.sections import Node, Peer
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

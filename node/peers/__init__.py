@@ -15,7 +15,8 @@ from pydicom.uid import UID
 from node.config import Config
 from node.errors import GiveUp, TryAgain
 from node.part10 import Head, read_head
-from node.peers.requestor import MOST_CONTEXTS, Offer, Requestor
+from node.peers.proposal import MOST_CONTEXTS, Offer
+from node.peers.requestor import Requestor
 from node.peers.statuses import classify
 from node.sections import Peer
 

@@ -24,7 +24,8 @@ from node.commitment import (
 )
 from node.config import Config
 from node.errors import GiveUp, TryAgain
-from node.peers.requestor import Message, Offer, Requestor
+from node.peers.proposal import Offer
+from node.peers.requestor import Message, Requestor
 from node.peers.statuses import classify
 from node.sections import Peer
 

@@ -18,31 +18,23 @@ from pathlib import Path
 from types import TracebackType
 
 from pydicom.uid import UID
-from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RQ
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_RELEASE_RQ
 from pynetdicom.pdu_primitives import (
     A_ABORT,
-    A_ASSOCIATE,
     A_RELEASE,
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
     MaximumLengthNotification,
     SCP_SCU_RoleSelectionNegotiation,
 )
-from pynetdicom.presentation import PresentationContext
 
 from node import dimse, pdu_guard, tls
 from node.errors import ConfigError, TryAgain
-from node.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.pdu_guard import BrokenPdu, PduReader, PeerGone, PeerSilent
+from node.peers.proposal import Offer, proposal
 from node.sections import Node, Peer
 
-MOST_CONTEXTS = 128  # odd numbers up to 255 (PS3.8, 9.3.2.2)
 _LARGEST_PDU = 128 * 1024  # bytes that we send in one P-DATA however much the peer takes
 _SMALLEST_PDU = 1024
 _AT_ONCE, _MOST_PDUS = 2**20, 256  # bytes and P-DATA that go out in one call: many peers take 16 KB at a time
-
-Offer = tuple[str, str]
-"""(SOP class, transfer syntax)"""
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ class Requestor:
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._reader = PduReader(self._socket, node.max_pdu, node.idle_pdu_timeout)
-            self._send(_request(node, peer, offers, as_scp))
+            self._send(proposal(node, peer, offers, as_scp))
             self._settle(offers, as_scp)
         except BaseException:
             self._socket.close()
@@ -276,31 +268,3 @@ class Requestor:
             role = item if isinstance(item, SCP_SCU_RoleSelectionNegotiation) else None
             if as_scp is not None and role is not None and role.sop_class_uid == as_scp and not role.scp_role:
                 raise TryAgain(f"{self._where} does not let us be the SCP of {UID(as_scp).name}")
-
-
-def _request(node: Node, peer: Peer, offers: Sequence[Offer], as_scp: str | None) -> bytes:
-    contexts = []
-    for index, (sop_class, transfer_syntax) in enumerate(offers[:MOST_CONTEXTS]):
-        context = PresentationContext()
-        context.context_id = 2 * index + 1
-        context.abstract_syntax = UID(sop_class)
-        context.transfer_syntax = [UID(transfer_syntax)]
-        contexts.append(context)
-    length = MaximumLengthNotification()
-    length.maximum_length_received = node.max_pdu
-    class_uid = ImplementationClassUIDNotification()
-    class_uid.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    name = ImplementationVersionNameNotification()
-    name.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    primitive = A_ASSOCIATE()
-    primitive.application_context_name = UID("1.2.840.10008.3.1.1.1")
-    primitive.calling_ae_title = node.ae_title
-    primitive.called_ae_title = peer.ae_title
-    primitive.presentation_context_definition_list = contexts
-    primitive.user_information = [length, class_uid, name]
-    if as_scp is not None:
-        role = SCP_SCU_RoleSelectionNegotiation()
-        role.sop_class_uid = UID(as_scp)
-        role.scu_role, role.scp_role = False, True
-        primitive.user_information.append(role)
-    return A_ASSOCIATE_RQ(primitive).encode()
