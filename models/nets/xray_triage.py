@@ -87,8 +87,8 @@ class XrayTriage(nn.Module):
         view_size: int = 96,
         members: int = 3,
         init_features: int = 16,
-        growth_rate: int = 12,
-        blocks: Sequence[int] = (3, 6),
+        growth_rate: int = 16,
+        blocks: Sequence[int] = (4, 6),
         view_blocks: Sequence[int] = (3, 4, 4),
         bottleneck: int = 2,
     ) -> None:

@@ -44,8 +44,8 @@ NETWORK: dict[str, Any] = {
     "view_size": VIEW_SIZE,
     "members": 3,
     "init_features": 16,
-    "growth_rate": 12,
-    "blocks": [3, 6],
+    "growth_rate": 16,
+    "blocks": [4, 6],
     "view_blocks": [3, 4, 4],
     "bottleneck": 2,
 }
@@ -136,7 +136,7 @@ def _train_part(file: Path, seed: int, seconds: float, threads: int, part: str) 
         chosen = rng.permutation(len(rolls))[: max(1, round(PART * len(rolls)))]
         album = Album([rolls[i] for i in sorted(chosen)])
         step, score = partial(finder_step, net, album, rng), partial(finder_score, net, held)
-    progress = fit.fit(net, step, score, seconds, partial(_say, part), rate=3e-3, check_every=max(20.0, seconds / 6))
+    progress = fit.fit(net, step, score, seconds, partial(_say, part), rate=5e-3, check_every=max(20.0, seconds / 6))
     return part, {k: v.numpy() for k, v in net.state_dict().items()}, progress
 
 

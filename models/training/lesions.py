@@ -27,16 +27,16 @@ class Lesion:
 
 
 def lesions_of(canvas: Canvas, d: Draws, t: Torso) -> Iterator[tuple[str, Lesion]]:
-    """Variants of every finding for this patient, some twelve in all; a patient with hardly any lung has fewer."""
+    """Variants of every finding but nodules (:mod:`models.training.nodules`), some sixteen in all; none for a patient
+    with hardly any lung."""
     if min(int((lung < -6).sum()) for lung in (t.left, t.right)) < 500:
         return
     for side, sign in SIDES:
         lung = t.left if sign > 0 else t.right
-        yield "Pneumothorax", _pneumothorax(canvas, d, t, side, lung)
         yield "Effusion", _effusion(canvas, d, t, side, lung)
-        for k in range(2):
+        for k in range(3):
+            yield "Pneumothorax", _pneumothorax(canvas, d, t, f"{side}{k}", lung)
             yield "Opacity", _opacity(canvas, d, f"{side}{k}", lung)
-            yield "Nodule", _nodule(canvas, d, f"{side}{k}", lung)
     for k in range(2):
         yield "Cardiomegaly", _cardiomegaly(canvas, d, t, k)
 
@@ -99,20 +99,6 @@ def _opacity(canvas: Canvas, d: Draws, name: str, lung: np.ndarray) -> Lesion:
     fade = np.clip(0.5 - ragged / rng.uniform(12, 30), 0, 1) * _cover(canvas, lung)
     filled = fade * rng.uniform(0.65, 1.0)
     return Lesion((filled * (20 - canvas.hu)).astype(np.float32), filled.astype(np.float32), 12.0)
-
-
-def _nodule(canvas: Canvas, d: Draws, name: str, lung: np.ndarray) -> Lesion:
-    """A round solid nodule or mass of 20 to 38 mm, often with some calcium."""
-    rng = d.rng(f"nodule_{name}")
-    radius = float(rng.uniform(10, 19))
-    centre = _at(canvas, _clear(lung, rng, 0.7 * radius))
-    radii = radius * rng.uniform(0.88, 1.15, 3)
-    distance = ellipsoid(canvas.at(canvas.all), centre, (float(radii[0]), float(radii[1]), float(radii[2])))
-    # The grid is coarse against a small sphere: the edge is as soft as a voxel is long.
-    place = np.clip(0.5 - distance / 4.0, 0, 1).astype(np.float32)
-    inside = place * _cover(canvas, lung - 3)
-    value = float(rng.choice([40.0, 120.0, 300.0], p=[0.5, 0.3, 0.2]))
-    return Lesion((inside * (value - canvas.hu)).astype(np.float32), inside, 0.35 * radius)
 
 
 def _cardiomegaly(canvas: Canvas, d: Draws, t: Torso, k: int) -> Lesion:

@@ -58,15 +58,20 @@ class Finding:
 class Patient:
     """One healthy patient from the front and from the side, and findings that may be added: name -> variants.
 
-    ``lungs``: where the lungs are seen (bool); ``lower``: the belly and pelvis of the same patient, for some.
+    ``depth``: mm of lung on each ray; ``lower``: the belly and pelvis of the same patient, for some.
     """
 
     seed: int
     frontal: Shadow
     lateral: Shadow
-    lungs: np.ndarray
+    depth: np.ndarray
     findings: dict[str, tuple[Finding, ...]]
     lower: Shadow | None = None
+
+    @property
+    def lungs(self) -> np.ndarray:
+        """Where the lungs are seen."""
+        return self.depth > 12.0
 
 
 def project_patient(seed: int, lower: bool | None = None, coarse: float = 1.0) -> Patient:
@@ -84,7 +89,7 @@ def project_patient(seed: int, lower: bool | None = None, coarse: float = 1.0) -
         seed,
         _shadow(camera, canvas.hu),
         _lateral(d, canvas),
-        camera(lungs.astype(np.float32)) > 12.0,
+        camera(lungs.astype(np.float32)).astype(np.float16),
         {name: tuple(variants) for name, variants in found.items()},
         _lower(seed) if (seed % 3 == 0 if lower is None else lower) else None,
     )

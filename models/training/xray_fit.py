@@ -14,6 +14,7 @@ from models.training.fit import autocast
 from models.training.xray_samples import Roll
 
 Rng = np.random.Generator
+PLACES = 0.8  # how much the places count against the findings
 SEEN = 0.35  # the share of a cell that makes it one where a finding is seen
 
 
@@ -41,20 +42,24 @@ class Album:
 
 
 def finder_step(net: Finder, album: Album, rng: Rng, batch: int = 16) -> torch.Tensor:
-    """The loss of a random batch: cross-entropy of the findings, and of the places where they are seen, in which the
-    few cells with a finding weigh as much as the many without."""
+    """The loss of a random batch: cross-entropy of the findings, and of the places where they are seen.
+
+    There, cells with a finding weigh more than the many without by the root of their proportion: weighing both parts
+    alike would raise the scores of empty cells, the highest of which makes the pooled answer.
+    """
     at = rng.integers(0, len(album.images), batch)
-    x = vary(rng, squares(album.images[at]))
     with autocast():
-        scores, _ = net.scores(channels(x))
+        scores, _ = net.scores(channels(squares(album.images[at])))
     scores = scores.float()
     truth = torch.from_numpy(album.labels[at].astype(np.float32))
     loss = functional.binary_cross_entropy_with_logits(net.pooled(scores), truth)
     cells = torch.from_numpy((album.cells[at].astype(np.float32) / SEEN).clip(0, 1))
-    each = functional.binary_cross_entropy_with_logits(scores, cells, reduction="none")
-    for part in (cells, 1 - cells):
-        loss = loss + 0.3 * ((each * part).sum((0, 2, 3)) / part.sum((0, 2, 3)).clamp(min=1)).mean()
-    return loss
+    share = cells.mean((0, 2, 3), keepdim=True).clamp(1e-3, 0.999)
+    each = functional.binary_cross_entropy_with_logits(
+        scores, cells, pos_weight=((1 - share) / share).sqrt(), reduction="none"
+    )
+    even = 2 * (share * (1 - share)).sqrt().flatten()
+    return loss + PLACES * (each.mean((0, 2, 3)) / even).mean()
 
 
 def view_step(net: torch.nn.Module, album: Album, rng: Rng, batch: int = 32) -> torch.Tensor:

@@ -10,8 +10,9 @@ import numpy as np
 from models.nets.xray_input import Place
 from models.training.exposure import Rng, expose, sample_square
 from models.training.lesions import FINDINGS
+from models.training.nodules import nodule
 from models.training.plates import PLATES
-from models.training.projections import Patient, Shadow
+from models.training.projections import Finding, Patient, Shadow
 
 VIEWS = ("frontal", "inverted", "lateral", "turned", "part", "abdomen", "limb", "skull", "animal", "breast", "other")
 SHARE = 0.4  # of the images that have a given finding
@@ -39,13 +40,9 @@ def frontal_shot(patient: Patient, rng: Rng, size: int, share: float = SHARE, wi
     stack[0], stack[1] = patient.frontal.water, patient.frontal.bone
     labels = rng.random(len(FINDINGS)) < share
     for k, name in enumerate(FINDINGS):
-        variants = patient.findings.get(name, ())
-        if not labels[k] or not variants:
-            labels[k] = False
-            continue
-        many = {"Opacity": (1, 2), "Nodule": (1, 3), "Effusion": (1, 2)}.get(name, (1, 1))
-        for at in rng.permutation(len(variants))[: int(rng.integers(many[0], many[1] + 1))]:
-            finding = variants[at]
+        added = _added(patient, name, rng) if labels[k] else []
+        labels[k] = bool(added)
+        for finding in added:
             stack[(0, *finding.part)] += finding.water
             stack[(2 + k, *finding.part)] = np.maximum(stack[(2 + k, *finding.part)], finding.mask)
     np.maximum(stack[0], 0, out=stack[0])
@@ -54,6 +51,16 @@ def frontal_shot(patient: Patient, rng: Rng, size: int, share: float = SHARE, wi
     own = np.random.default_rng(int(rng.integers(2**62)))
     square, place = sample_square(stack, own, size, window, own.normal(0, 0.05), wild and own.random() < 0.15)
     return Shot(expose(own, square[0], square[1], place, wild), labels, square[2:].numpy(), place)
+
+
+def _added(patient: Patient, name: str, rng: Rng) -> list[Finding]:
+    """One or some of the patient's variants of a finding."""
+    most = {"Opacity": 2, "Nodule": 3, "Effusion": 2}.get(name, 1)
+    count = int(rng.integers(1, most + 1))
+    if name == "Nodule":
+        return [found for found in (nodule(patient, rng) for _ in range(count)) if found is not None]
+    variants = patient.findings.get(name, ())
+    return [variants[at] for at in rng.permutation(len(variants))[:count]]
 
 
 def _around_lungs(patient: Patient, rng: Rng, wild: bool) -> tuple[float, float, float, float]:
