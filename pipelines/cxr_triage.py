@@ -19,7 +19,7 @@ from pipelines.match import Match, label, number, told
 from pipelines.outlines import outline
 from pipelines.outputs import codes
 from pipelines.outputs.heatmap import Heatmap
-from pipelines.outputs.parts import Evaluation, Finding, KeyRegion, Measurement
+from pipelines.outputs.parts import Certainty, Evaluation, Finding, KeyRegion, Measurement
 from pipelines.outputs.report import Report
 from pipelines.radiograph import Radiograph
 from pipelines.study import Instance, Series, Study
@@ -133,7 +133,10 @@ class CxrTriage:
         urgent = self._urgent(reading)
         said = summary(reading, positive, urgent)
         findings = self._findings(reading, maps)
-        report = Report(radiograph, findings, [Evaluation(codes.COMMENT, said)], procedure=codes.XR_PROCEDURE)
+        report = Report(
+            radiograph, findings, self._evaluations(reading, said, urgent), procedure=codes.XR_PROCEDURE,
+            limitations=" ".join(self._model.card.limitations),
+        )  # fmt: skip
         outputs: list[Output] = [report]
         if maps:
             outputs.append(heatmap(radiograph, maps))
@@ -161,6 +164,21 @@ class CxrTriage:
         timings = {"load": loaded - began, "predict": predicted - loaded, "measure": time.perf_counter() - predicted}
         return Result(outputs, found, told_features, timings, urgent)
 
+    def _evaluations(self, reading: Reading, said: str, urgent: bool) -> list[Evaluation]:
+        """What the report says of the whole image."""
+        error = self._model.card.metrics.get("expected_calibration_error")
+        calibration = f"Calibrated by {self._model.card.calibration.get('method', 'no method')}"
+        calibration += "." if error is None else f"; expected calibration error {error:.3f} on phantoms."
+        unsure = max(reading.entropy, key=lambda name: reading.entropy[name])
+        certainty = Certainty(
+            calibration,
+            f"Predictive entropy, 0 sure to 1 undecided: highest {reading.entropy[unsure]:.2f} ({unsure}), "
+            f"mean {np.mean(list(reading.entropy.values())):.2f}.",
+            reading.out_of_distribution,
+        )
+        priority = [Evaluation(codes.PRIORITY, codes.STAT)] if urgent else []
+        return [Evaluation(codes.COMMENT, said), *priority, *certainty.evaluations()]
+
     def _urgent(self, reading: Reading) -> bool:
         """The card's rule: a probability beyond its own limit, and an image of the kind that the model knows."""
         rule = self._model.card.priority
@@ -176,9 +194,12 @@ class CxrTriage:
                 said = (Evaluation(kind, codes.NOT_SEEN), Evaluation(codes.COMMENT, words))
                 made.append(Finding(one.name, kind, codes.CHEST, None, None, (), said))
                 continue
-            probability = Measurement(codes.PROBABILITY, round(percent, 1), codes.PERCENT)
+            measured = (
+                Measurement(codes.PROBABILITY, round(percent, 1), codes.PERCENT),
+                Measurement(codes.PREDICTIVE_ENTROPY, round(reading.entropy[one.name], 3), codes.NO_UNIT),
+            )
             region = KeyRegion(0, outline(hot(maps[one.name])))
-            made.append(Finding(one.name, kind, codes.CHEST, None, region, (probability,)))
+            made.append(Finding(one.name, kind, codes.CHEST, None, region, measured))
         return made
 
     def _best(self, series: Series) -> Instance:
