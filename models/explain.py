@@ -58,7 +58,7 @@ def integrated_gradients(net: XrayTriage, x: torch.Tensor, label: int) -> torch.
     for step in range(STEPS):
         part = (x * ((step + 0.5) / STEPS)).detach().requires_grad_()
         with torch.enable_grad():
-            logit = net.finding_logits(part)[0].mean(0)[:, label].sum()
+            logit = net.finding_logits(part, ((0, 0),))[0].mean(0)[:, label].sum()
             total += torch.autograd.grad(logit, part)[0]
     gained = (total / STEPS * x).clamp(min=0)[:, None]
     return functional.avg_pool2d(gained, 9, 1, 4)[:, 0]
@@ -69,7 +69,7 @@ def occlusion(net: XrayTriage, x: torch.Tensor, label: int) -> torch.Tensor:
 
     class Logit(nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return net.finding_logits(image[:, 0])[0].mean(0)[:, label : label + 1]
+            return net.finding_logits(image[:, 0], ((0, 0),))[0].mean(0)[:, label : label + 1]
 
     maps = []
     for one in x:
@@ -77,7 +77,7 @@ def occlusion(net: XrayTriage, x: torch.Tensor, label: int) -> torch.Tensor:
                                     activate=False, verbose=False)  # fmt: skip
         with torch.no_grad():
             found, _ = look(one[None, None])
-            uncovered = net.finding_logits(one[None])[0].mean(0)[0, label]
+            uncovered = net.finding_logits(one[None], ((0, 0),))[0].mean(0)[0, label]
         maps.append((uncovered - found[0, 0]).clamp(min=0))
     return torch.stack(maps)
 
@@ -144,9 +144,10 @@ def _randomise(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float:
-    """The amount of Spearman's rank correlation of two maps; 1 where either is constant: such a map says nothing."""
+    """The amount of Spearman's rank correlation of two maps; 1 where either is constant or
+    holds what is no number: such a map says nothing."""
     a, b = a.ravel(), b.ravel()
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
+    if not (np.isfinite(a).all() and np.isfinite(b).all()) or np.ptp(a) == 0 or np.ptp(b) == 0:
         return 1.0
     return abs(float(spearmanr(a, b).statistic))
 

@@ -37,7 +37,7 @@ def place_of(rows: int, columns: int, size: int) -> Place:
 def letterbox(image: np.ndarray, size: int) -> tuple[np.ndarray, Place]:
     """``image`` (rows, columns) as float32 (size, size), its sides kept in proportion, zero around it."""
     place = place_of(image.shape[0], image.shape[1], size)
-    small = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None]
+    small = torch.from_numpy(np.array(image, np.float32, order="C"))[None, None]
     wanted = (place.height, place.width)
     if image.shape[0] >= place.height and image.shape[1] >= place.width:
         small = functional.interpolate(small, wanted, mode="area")
@@ -62,7 +62,8 @@ def channels(images: torch.Tensor) -> torch.Tensor:
     from its neighbourhood, which no tone curve changes much."""
     x = images[:, None]
     mean = _around(x)
-    spread = (_around(x * x) - mean * mean).clamp(min=0).sqrt()
+    # Not from 0: there the slope of the root is infinite, and no gradient would come back to the image.
+    spread = (_around(x * x) - mean * mean).clamp(min=1e-8).sqrt()
     return torch.cat((2 * x - 1, ((x - mean) / (spread + 0.05)).clamp(-3, 3) / 2), 1)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from monai.networks.nets import DenseNet
 from torch import nn
+from torch.nn import functional
 
 from models.nets.xray_input import Place, channels, letterbox, normalise
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 SHARPNESS = 2.0  # of the log-sum-exp: 0 would be the mean, infinity the largest score
 FRONTAL, INVERTED = "frontal", "inverted"
+# Half a cell of the finders: lesions on the border of two cells are seen whole in one of the shifted images.
+SHIFTS = ((0, 0), (4, 0), (0, 4), (4, 4))
 LAYER = "class_layers.relu"  # whose activations Grad-CAM weighs
 
 
@@ -124,16 +127,28 @@ class XrayTriage(nn.Module):
             logits = self.view_net(channels(x.to(runtime.device)))
         return logits.float().softmax(1).mean(0).cpu().numpy()
 
-    def finding_logits(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Squares (batch, size, size) -> logits (members, batch, findings), calibrated; and how far the features lie
-        from those of validation images (batch), about 1 for such an image."""
-        inputs, logits, far = channels(x), [], []
+    def finding_logits(
+        self, x: torch.Tensor, shifts: Sequence[tuple[int, int]] = SHIFTS
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Squares (batch, size, size) -> logits (members, batch, findings), calibrated, averaged over the image moved
+        by ``shifts`` (rows, columns); and how far the features lie from those of validation images (batch), about 1
+        for such an image."""
+        moved = [channels(shifted(x, *shift)) for shift in shifts]
+        logits, far = [], []
         for k, member in enumerate(self.members):
-            scores, features = member.scores(inputs)
-            logits.append(member.pooled(scores).float() * self.scale + self.offset)
+            seen = [member.scores(inputs) for inputs in moved]
+            pooled = torch.stack([member.pooled(scores).float() for scores, _ in seen]).mean(0)
+            logits.append(pooled * self.scale + self.offset)
+            features = seen[0][1]
             steps = (features.float() - self.centre[k]) @ self.whiten[k].T
             far.append(steps.square().mean(1).sqrt())
         return torch.stack(logits), torch.stack(far).mean(0)
+
+
+def shifted(x: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Squares (batch, size, size) moved down and to the right; empty where nothing comes from."""
+    size = x.shape[-1]
+    return functional.pad(x, (columns, 0, rows, 0))[:, :size, :size]
 
 
 def square(image: np.ndarray, size: int) -> tuple[torch.Tensor, Place]:

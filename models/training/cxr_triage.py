@@ -76,23 +76,30 @@ def train_cxr_triage(out: Path, seed: int = 0, minutes: float = 30.0, log: Calla
         _network(net, part).load_state_dict({k: torch.from_numpy(v) for k, v in weights_of_part.items()})
         progress[part] = one
     log("measuring: calibration, then the test patients, then the explanations")
-    net.eval()
-    net.load_state_dict({k: _stored(v).to(v.dtype) for k, v in net.state_dict().items()})
-    thresholds, calibration, priority = _settle(net, held)
-    weights = write_tensors({k: _stored(v) for k, v in net.state_dict().items()})
-    net.load_state_dict({k: _stored(v).to(v.dtype) for k, v in net.state_dict().items()})
-    test = make_rolls(patient_seeds(seed, "test")[:TEST], SHOTS["test"], masks=True)
-    counts = {"train": len(rolls), "validation": len(validation), "test": len(test)}
+    counts = {"train": len(rolls), "validation": len(validation), "test": TEST}
     data = card_data(NETWORK, seed, minutes, counts, SHOTS, SHARE, progress)
-    data |= {"thresholds": thresholds, "calibration": calibration, "priority": priority}
-    data["explanations"] = check_explanations(net, held)
-    data["metrics"] = {**judge(net, test, thresholds), **judge_views(net, test)}
+    weights = measure(net, held, data, seed)
     data["training"]["minutes"] = round((time.monotonic() - began) / 60, 1)
     data["training"]["processor_minutes"] = round((sum(os.times()[:4]) - spent) / 60, 1)
     data["training"]["processor"] = f"{platform.machine()}, {os.cpu_count()} cores"
     card = write_package(out, data, {WEIGHTS: weights})
     log(", ".join(f"{k} {v}" for k, v in card.metrics.items()))
     return card
+
+
+def measure(net: XrayTriage, held: Album, data: dict[str, Any], seed: int) -> bytes:
+    """Calibrate the trained network on the validation patients ``held``, and put limits, figures on the test patients
+    of ``seed`` and what was found of the explanations into the card's ``data``. Returns the weights as stored."""
+    net.eval()
+    net.load_state_dict({k: _stored(v).to(v.dtype) for k, v in net.state_dict().items()})
+    thresholds, calibration, priority = _settle(net, held)
+    weights = write_tensors({k: _stored(v) for k, v in net.state_dict().items()})
+    net.load_state_dict({k: _stored(v).to(v.dtype) for k, v in net.state_dict().items()})
+    test = make_rolls(patient_seeds(seed, "test")[:TEST], SHOTS["test"], masks=True)
+    data |= {"thresholds": thresholds, "calibration": calibration, "priority": priority}
+    data["explanations"] = check_explanations(net, held)
+    data["metrics"] = {**judge(net, test, thresholds), **judge_views(net, test)}
+    return weights
 
 
 _Trained = tuple[str, dict[str, np.ndarray], fit.Progress]
