@@ -55,6 +55,9 @@ TYPES: Mapping[str, str] = {
     "commitment.retried": "the answer to a storage commitment request will be tried again; body: reason",
     "commitment.failed": "the answer to a storage commitment request was given up; body: reason",
     "commitment.refused": "a storage commitment request or answer got a failure status; body: status, reason",
+    "clock.stepped": "the system's clock was set; due times and leases went along; body: seconds, backwards negative",
+    "peer.away": "alarm: a peer takes no association, or stores nothing; what is for it waits; body: reason",
+    "peer.back": "it is well again, and what waits for it is due at once; body: seconds that it was away",
     "spool.swept": "files without a row were removed at start-up",
 }
 

@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 from node import logs
+from node.clock import Steps, steady
 from node.errors import TryAgain
 from node.plans import plan_of
 from node.queries import OpenStudy, Queries, StoredInstance
@@ -19,6 +20,8 @@ from node.store import NewJob, Store
 
 log = logs.get(__name__)
 POLL = 0.1  # seconds between two looks
+_STEP_SETTLES = 2.0  # seconds after the clock was set, in which the times of rows go along with it (node.supervisor)
+_NO_DISK = 600.0  # seconds that files may be out of reach before their study is given up
 SETTLE = 1.0  # seconds after the last instance that a commitment request waits: some modalities ask after each image
 
 
@@ -38,7 +41,11 @@ def evidence(study: OpenStudy, quiet_time: float, longest_wait: float, now: floa
 def serve(store: Store, queries: Queries, spool: Spool, routes: Routes, stop: threading.Event) -> None:
     """Look at open studies until `stop` is set."""
     close = Close(store, queries, spool, routes)
+    steps = Steps()
     while not stop.wait(POLL):
+        if steps.look():
+            stop.wait(_STEP_SETTLES)
+            continue
         try:
             open_studies = queries.open_studies()
             close.forget_all_but(open_studies)
@@ -50,6 +57,8 @@ def serve(store: Store, queries: Queries, spool: Spool, routes: Routes, stop: th
                 close.look(study)
             except TryAgain as error:
                 log.warning("close waits", reason=error.reason)
+            except OSError as error:
+                close.wait_for_disk(study, error)
             except Exception as error:  # noqa: BLE001  one study that cannot be read must not hold up the others
                 close.give_up(study, error)
 
@@ -63,6 +72,7 @@ class Close:
         self._spool = spool
         self._routes = routes
         self._plans: dict[int, tuple[float, Plan, list[StoredInstance]]] = {}
+        self._out_of_reach: dict[int, float] = {}
 
     def look(self, study: OpenStudy) -> bool:
         """Close the study if it is complete; True when it was closed."""
@@ -74,6 +84,7 @@ class Close:
             instances = self._queries.stored_instances(study.id)
             plan = plan_of(instances, self._routes, self._spool)
             known = self._plans[study.id] = (study.last_received_at, plan, instances)
+            self._out_of_reach.pop(study.id, None)
         _, plan, instances = known
         reason = evidence(study, plan.quiet_time, plan.longest_wait, now)
         if reason is None:
@@ -97,6 +108,16 @@ class Close:
                      instances=len(instances), jobs=[job.pipeline for job in jobs])  # fmt: skip
         return closed
 
+    def wait_for_disk(self, study: OpenStudy, error: OSError) -> None:
+        """A study whose files cannot be read now waits: the disk may be away for a while, and the study is not at
+        fault. One that stays so is given up."""
+        since = self._out_of_reach.get(study.id)
+        if since is None:
+            self._out_of_reach[study.id] = steady()
+            log.error("files of a study are out of reach; it waits", study=study.study_uid, reason=error.strerror)
+        elif steady() - since > _NO_DISK:
+            self.give_up(study, error)
+
     def give_up(self, study: OpenStudy, error: Exception) -> None:
         """A study whose headers break our reading is closed without jobs, with the reason."""
         log.error("study cannot be read", study=study.study_uid, error=type(error).__name__, where=logs.where(error))
@@ -109,4 +130,5 @@ class Close:
     def forget_all_but(self, open_studies: list[OpenStudy]) -> None:
         """Drop the plans of studies that are no longer open."""
         alive = {study.id for study in open_studies}
+        self._out_of_reach = {key: since for key, since in self._out_of_reach.items() if key in alive}
         self._plans = {key: plan for key, plan in self._plans.items() if key in alive}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from node import logs, retry
 from node.commitment import Report, Request
 from node.config import Config
-from node.errors import GiveUp, TryAgain
+from node.errors import Away, GiveUp, TryAgain
 from node.peers import commitment
 from node.queries import Queries
 from node.sections import Peer
@@ -28,7 +28,8 @@ def release(store: Store, worker: str) -> None:
 
 
 def step(config: Config, peer: Peer, store: Store, spool: Spool, worker: str) -> bool:
-    """Do the next thing that is due for `peer`; False when there was none. Raises TryAgain without a database."""
+    """Do the next thing that is due for `peer`; False when there was none. Raises TryAgain without a database, and Away
+    without the peer."""
     if "commit" in peer.may:
         asked = store.claim_commitment(worker, peer.name, config.send.lease)
         if asked is not None:
@@ -63,7 +64,7 @@ def take(config: Config, store: Store, peer: str, report: Report, actor: str) ->
 
 
 def tell(config: Config, peer: Peer, store: Store, spool: Spool, asked: Commitment) -> None:
-    """Answer one claimed request on an association of our own, and settle its row."""
+    """Answer one claimed request on an association of our own, and settle its row. Raises Away."""
     try:
         report = answer(Queries(store.engine), spool, asked)
         commitment.report(config, peer, report)
@@ -73,6 +74,9 @@ def tell(config: Config, peer: Peer, store: Store, spool: Spool, asked: Commitme
     except GiveUp as error:
         store.fail_commitment(asked, error.reason)
         log.error("storage commitment cannot be answered", peer=peer.name, reason=error.reason)
+    except Away as error:
+        store.retry_commitment(asked, error.reason, store.clock(), counts=False)
+        raise
     except TryAgain as error:
         if asked.attempts >= config.send.attempts:
             store.fail_commitment(asked, f"{error.reason} ({asked.attempts} attempts)")
@@ -84,7 +88,7 @@ def tell(config: Config, peer: Peer, store: Store, spool: Spool, asked: Commitme
 
 
 def ask(config: Config, peer: Peer, store: Store, asking: Asking) -> None:
-    """Send one claimed request, and settle its row; the answer may be taken here or by the listener."""
+    """Send one claimed request, and settle its row; the answer may be taken here or by the listener. Raises Away."""
     try:
         commitment.ask(
             config, peer, Request(asking.transaction_uid, asking.references), WAIT_HERE,
@@ -94,6 +98,9 @@ def ask(config: Config, peer: Peer, store: Store, asking: Asking) -> None:
     except GiveUp as error:
         store.give_up_asking(asking, error.reason)
         log.warning("storage commitment is not to be had", peer=peer.name, reason=error.reason)
+    except Away as error:
+        store.retry_asking(asking, error.reason, store.clock(), counts=False)
+        raise
     except TryAgain as error:
         if asking.attempts >= config.send.attempts:
             store.give_up_asking(asking, f"{error.reason} ({asking.attempts} attempts)")

@@ -73,7 +73,7 @@ class Queries:
         try:
             with self.engine.connect().execution_options(reading=True) as connection:
                 yield connection
-        except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
             raise TryAgain("the database does not answer") from error
 
     # -- close ---------------------------------------------------------------------------------------------

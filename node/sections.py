@@ -103,6 +103,7 @@ class Work(Section):
     attempts: int = Field(3, ge=1)
     lease: float = Field(30, gt=1)  # seconds; renewed while the job runs
     retry_after: float = Field(5, ge=0)  # seconds before the second attempt, doubled each time
+    memory_limit: int = Field(0, ge=0)  # bytes that the model process may allocate; 0: any
 
 
 class Send(Section):

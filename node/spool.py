@@ -5,6 +5,7 @@ Names are digests: nothing that came over the network ever becomes a path.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -36,12 +37,17 @@ class Spool:
         """
         name = f"{_folder(sop_uid)}-{digest[:16]}.dcm"
         temporary = self.incoming / f"{name}.{os.getpid()}.tmp"
-        with temporary.open("wb", buffering=0) as file:
-            for part in parts:
-                left = memoryview(part)
-                while left:
-                    left = left[file.write(left) or 0 :]
-        return self._move(temporary, Path("results") / _folder(study_uid), name)
+        try:
+            with temporary.open("wb", buffering=0) as file:
+                for part in parts:
+                    left = memoryview(part)
+                    while left:
+                        left = left[file.write(left) or 0 :]
+            return self._move(temporary, Path("results") / _folder(study_uid), name)
+        except OSError:
+            with contextlib.suppress(OSError):  # half a file on a full disk is in everybody's way
+                temporary.unlink(missing_ok=True)
+            raise
 
     def sync_results(self, study_uid: str) -> None:
         """Make the names of a study's results durable; what the files hold is so already."""

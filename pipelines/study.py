@@ -32,6 +32,14 @@ class NotAStudy(Exception):
     """The files are not one readable DICOM study; the text is one line: what, where, what to do."""
 
 
+class OutOfReach(NotAStudy):
+    """A file cannot be read from its disk, now: nothing is said about the study. `errno`: as of the system's error."""
+
+    def __init__(self, text: str, errno: int) -> None:
+        super().__init__(text)
+        self.errno = errno
+
+
 @dataclass(frozen=True)
 class Instance:
     """One SOP instance: where its file lies, its header without pixel data, its content's digest (hex SHA-256), and the
@@ -204,6 +212,8 @@ def _read_header(path: Path, sound: _Sound) -> tuple[Dataset, int]:
             end = file.tell()
         _drop_unreadable(header, sound)
     except _UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OutOfReach(f"{path}: cannot be read ({error.strerror})", error.errno) from None
         # the cause stays out of the text: pydicom quotes the bytes that it cannot read, and they may name the patient
         raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
     return header, end

@@ -11,6 +11,7 @@ import contextlib
 import os
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ from pydicom.uid import UID
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_RELEASE_RQ
 from pynetdicom.pdu_primitives import (
     A_ABORT,
+    A_ASSOCIATE,
     A_RELEASE,
     MaximumLengthNotification,
     SCP_SCU_RoleSelectionNegotiation,
 )
 
 from node import dimse, pdu_guard, tls
-from node.errors import ConfigError, TryAgain
+from node.errors import Away, ConfigError, TryAgain
 from node.pdu_guard import BrokenPdu, PduReader, PeerGone, PeerSilent
 from node.peers.proposal import Offer, proposal
 from node.sections import Node, Peer
@@ -50,7 +52,8 @@ class Requestor:
     """An open association with `peer`; use it in a `with`: released at its end, aborted on an error."""
 
     def __init__(self, node: Node, peer: Peer, offers: Sequence[Offer], as_scp: str | None = None) -> None:
-        """Connect and negotiate. Raises TryAgain with one readable line when that does not come about.
+        """Connect and negotiate. Raises Away with one readable line when that does not come about, and TryAgain when
+        only our role is refused.
 
         `as_scp`: a SOP class that we are the SCP of, though it is we who call (PS3.7, D.3.3.4).
         """
@@ -69,17 +72,16 @@ class Requestor:
                 context = tls.client_context(node)  # anew: a renewed certificate counts from the next association on
                 self._socket = tls.knock(self._socket, context, peer.host, peer.certificate_names)
         except tls.NoHandshake as error:
-            raise TryAgain(f"{self._where} cannot be reached over TLS: {error}") from error
+            raise Away(f"{self._where} cannot be reached over TLS: {error}") from error
         except ConfigError as error:
             self._socket.close()
-            raise TryAgain(f"{self._where} cannot be reached over TLS: {error}") from error
+            raise Away(f"{self._where} cannot be reached over TLS: {error}") from error
         except OSError as error:
-            raise TryAgain(f"{self._where} cannot be reached: {error.strerror or error}") from error
+            raise Away(f"{self._where} cannot be reached: {error.strerror or error}") from error
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._reader = PduReader(self._socket, node.max_pdu, node.idle_pdu_timeout)
-            self._send(proposal(node, peer, offers, as_scp))
-            self._settle(offers, as_scp)
+            self._negotiate(proposal(node, peer, offers, as_scp), offers, as_scp)
         except BaseException:
             self._socket.close()
             raise
@@ -111,9 +113,9 @@ class Requestor:
     def store(self, offer: Offer, sop_uid: str, path: Path, offset: int) -> tuple[int, str]:
         """C-STORE the dataset that begins at `offset` of `path`: (status, the peer's comment). Raises TryAgain."""
         context_id = self._contexts[offer]
-        self._send_command(context_id, dimse.store_request(self._next_id(), offer[0], sop_uid))
         each = self._largest - 6
         with open(path, "rb", buffering=0) as file:
+            self._send_command(context_id, dimse.store_request(self._next_id(), offer[0], sop_uid))
             left = os.fstat(file.fileno()).st_size - offset
             file.seek(offset)
             buffer = self._room(each * max(1, min(_AT_ONCE // each, _MOST_PDUS)))
@@ -214,9 +216,10 @@ class Requestor:
         """The next message. Raises TryAgain when it does not come, or is none, or is too long."""
         encoded, dataset = bytearray(), bytearray()
         command: dimse.Command | None = None
+        deadline = time.monotonic() + self._node.dimse_timeout  # for all of it, however it trickles
         while True:
             while not self._fragments:
-                self._take(*self._read(self._node.dimse_timeout))
+                self._take(*self._read(max(0.0, deadline - time.monotonic())))
             fragment = self._fragments.popleft()
             part, most = (encoded, dimse.LONGEST_COMMAND) if fragment.is_command else (dataset, self.longest_request)
             if len(part) + len(fragment.data) > most:
@@ -241,7 +244,16 @@ class Requestor:
         except dimse.BadCommand as error:
             raise TryAgain(f"{self._where}: {error}") from error
 
-    def _settle(self, offers: Sequence[Offer], as_scp: str | None) -> None:
+    def _negotiate(self, request: bytes, offers: Sequence[Offer], as_scp: str | None) -> None:
+        try:
+            self._send(request)
+            answer = self._associated()
+        except TryAgain as error:
+            raise Away(error.reason) from error
+        self._settle(answer, offers, as_scp)
+
+    def _associated(self) -> A_ASSOCIATE:
+        """The peer's A-ASSOCIATE-AC. Raises TryAgain when it gives none."""
         kind, body = self._read(self._node.acse_timeout)
         if kind not in (pdu_guard.ASSOCIATE_RJ, pdu_guard.ASSOCIATE_AC):
             raise TryAgain(f"{self._where} does not answer as a DICOM peer")
@@ -251,13 +263,15 @@ class Requestor:
             answer.decode(encoded)
             if isinstance(answer, A_ASSOCIATE_RJ):
                 raise TryAgain(f"{self._where} rejects the association: {answer.reason_str}")
-            primitive = answer.to_primitive()
+            primitive: A_ASSOCIATE = answer.to_primitive()
         except pdu_guard.MALFORMED as error:
             raise TryAgain(f"{self._where} answers with a malformed PDU ({type(error).__name__})") from error
-        results = primitive.presentation_context_definition_results_list
-        if not results:
+        if not primitive.presentation_context_definition_results_list:
             raise TryAgain(f"{self._where} answers with an A-ASSOCIATE-AC that names no presentation context")
-        for context in results:
+        return primitive
+
+    def _settle(self, primitive: A_ASSOCIATE, offers: Sequence[Offer], as_scp: str | None) -> None:
+        for context in primitive.presentation_context_definition_results_list:
             index = (int(context.context_id or 0) - 1) // 2
             if context.result == 0 and 0 <= index < len(offers):
                 self._contexts[offers[index]] = 2 * index + 1

@@ -53,7 +53,8 @@ class Ahead:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: `done`, `skipped` (unsuitable or unchanged), `stopped`, `retry`, `failed`; why, for a person."""
+    """How a job ended: `done`, `skipped` (unsuitable or unchanged), `stopped`, `retry`, `held` (not its own fault: the
+    disk is full, or no model process starts), `failed`; why, for a person."""
 
     word: str
     reason: str = ""

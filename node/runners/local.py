@@ -46,8 +46,10 @@ class Local:
             raise RunnerBroken(f"the models were not ready after {_START_LIMIT:g} s")
         try:
             word, reason = self._pipe.recv()
-        except EOFError as error:
-            raise RunnerBroken(f"the model process died while it started ({self._how_it_ended()})") from error
+        except (EOFError, OSError) as error:
+            how = self._how_it_ended()
+            self._end()
+            raise RunnerBroken(f"the model process died while it started ({how})") from error
         if word != "ready":
             self._end()
             raise RunnerBroken(reason)
@@ -74,7 +76,12 @@ class Local:
         with self._lock:
             self._killed = None
         if self._process is None or not self._process.is_alive():
-            self.start()
+            try:
+                self.start()
+            except RunnerBroken as error:
+                if self._killed is not None:  # in the middle of it: the time limit, or the end of the node
+                    raise RunnerDied(self._killed) from error
+                raise
         assert self._pipe is not None
         try:
             self._pipe.send(request)

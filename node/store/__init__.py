@@ -17,9 +17,10 @@ from node.store.nouns import (
     Received,
 )
 from node.store.studies import Studies
+from node.store.times import Times
 
 
-class Store(Intake, Studies, Jobs, Askings, Commitments):
+class Store(Intake, Studies, Jobs, Askings, Commitments, Times):
     """The write side of the database at `url`; safe to share between threads."""
 
 

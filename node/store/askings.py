@@ -62,11 +62,12 @@ class Askings(Deliveries):
             if self._asking_is_ours(connection, asking):
                 _set(connection, asking.id, "asked", due_at=until, reason=None)
 
-    def retry_asking(self, asking: Asking, reason: str, due_at: float) -> None:
-        """The peer could not be asked: due again at `due_at` (seconds since the epoch)."""
+    def retry_asking(self, asking: Asking, reason: str, due_at: float, counts: bool = True) -> None:
+        """The peer could not be asked: due again at `due_at` (seconds since the epoch). `counts`: as an attempt."""
         with self._write() as connection:
             if self._asking_is_ours(connection, asking):
-                _set(connection, asking.id, "due", due_at=due_at, reason=reason)
+                attempts = asking.attempts - (not counts)
+                _set(connection, asking.id, "due", due_at=due_at, reason=reason, attempts=attempts)
                 self._asking_event(connection, asking, "delivery.unasked", {"reason": reason, "again": True})
 
     def give_up_asking(self, asking: Asking, reason: str) -> None:

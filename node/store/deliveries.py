@@ -47,32 +47,50 @@ class Deliveries(Base):
                 .values(state=states.move("delivery", before, "sending"), worker=worker, lease_until=now + lease,
                         started_at=now, attempts=row.attempts + 1)
             )  # fmt: skip
-            stored = sa.select(answers.c.sop_uid).where(answers.c.delivery_id == row.id, answers.c.stored == 1)
+            said = sa.select(answers.c.sop_uid).where(answers.c.delivery_id == row.id)
+            # What was tried before goes last: it may be what breaks the association each time.
+            tried = sa.case((output_instances.c.sop_uid.in_(said), 1), else_=0)
             files = connection.execute(
                 sa.select(output_instances)
-                .where(output_instances.c.output_id == row.output_id, output_instances.c.sop_uid.not_in(stored))
-                .order_by(output_instances.c.id)
-            ).all()
+                .where(output_instances.c.output_id == row.output_id,
+                       output_instances.c.sop_uid.not_in(said.where(answers.c.stored == 1)))
+                .order_by(tried, output_instances.c.id)
+            ).all()  # fmt: skip
             body = {"output": row.name, "peer": peer, "attempt": row.attempts + 1, "instances": len(files)}
             audit.append(connection, now, "delivery.claimed", "send", f"study/{row.study_uid}", body)
         sent = tuple(OutputFile(f.sop_uid, f.path, f.digest, f.size) for f in files)
         return Delivery(row.id, row.study_uid, row.name, peer, row.attempts + 1, worker, sent)
 
-    def release_deliveries(self, worker: str, reason: str) -> int:
-        """Give back what `worker` was sending when it died (called when it starts again). Return how many."""
+    def hasten_deliveries(self, peer: str) -> int:
+        """A peer is back: what waits for it waits no longer. Return how many."""
+        waits = (deliveries.c.state == "due") & (deliveries.c.peer == peer) & (deliveries.c.due_at > self.clock())
+        if not self._any(sa.select(deliveries.c.id).where(waits)):
+            return 0
+        with self._write() as connection:
+            changed = connection.execute(deliveries.update().where(waits).values(due_at=self.clock()))
+        return int(changed.rowcount)
+
+    def release_deliveries(self, worker: str, reason: str, after: float = 0) -> int:
+        """Give back what `worker` was sending when it died (called when it starts again), due in `after` seconds.
+        Return how many."""
         with self._write() as connection:
             rows = connection.execute(ROW.where(deliveries.c.state == "sending", deliveries.c.worker == worker)).all()
             for row in rows:
-                self._move_delivery(connection, row, "due", reason, {"due_at": self.clock()})
+                self._move_delivery(connection, row, "due", reason, {"due_at": self.clock() + after})
         return len(rows)
 
     def finish_delivery(self, delivery: Delivery, said: Sequence[Answer], ask: bool = False) -> None:
         """Every instance is stored at the peer. `ask`: it is to be asked for storage commitment."""
         self._settle_delivery(delivery, "delivered", None, said, {}, ask)
 
-    def retry_delivery(self, delivery: Delivery, said: Sequence[Answer], reason: str, due_at: float) -> None:
-        """Back to due at `due_at` (seconds since the epoch); what was stored is not sent again."""
-        self._settle_delivery(delivery, "due", reason, said, {"due_at": due_at})
+    def retry_delivery(
+        self, delivery: Delivery, said: Sequence[Answer], reason: str, due_at: float | None, attempts: int | None = None
+    ) -> None:
+        """Back to due at `due_at` (seconds since the epoch; None: it keeps its place); what was stored is not sent
+        again. `attempts`: how many count so far, where this one does not."""
+        values = {"due_at": due_at, "attempts": attempts}
+        given = {name: value for name, value in values.items() if value is not None}
+        self._settle_delivery(delivery, "due", reason, said, given)
 
     def fail_delivery(self, delivery: Delivery, said: Sequence[Answer], reason: str) -> None:
         """Given up until a person looks."""

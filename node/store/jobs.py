@@ -23,7 +23,11 @@ class Jobs(Base):
     """What the work loop writes."""
 
     def claim_job(self, worker: str, lease: float) -> Job | None:
-        """Take the next job: due ones by priority and age, or one whose worker's lease (seconds) ran out."""
+        """Take the next job: due ones by priority and age, or one whose worker's lease (seconds) ran out.
+
+        Of one priority those go first that were not tried yet: a study that breaks its pipeline, or lets it hang up to
+        the time limit, holds up the others once and not at each attempt.
+        """
         now = self.clock()
         claimable = ((jobs.c.state == "due") & (jobs.c.due_at <= now)) | (
             (jobs.c.state == "running") & (jobs.c.lease_until < now)
@@ -35,7 +39,7 @@ class Jobs(Base):
                 sa.select(jobs, studies.c.study_uid)
                 .join(studies, studies.c.id == jobs.c.study_id)
                 .where(claimable)
-                .order_by(jobs.c.priority.desc(), jobs.c.due_at, jobs.c.id)
+                .order_by(jobs.c.priority.desc(), sa.case((jobs.c.attempts > 0, 1), else_=0), jobs.c.due_at, jobs.c.id)
                 .limit(1)
             ).first()
             if row is None:

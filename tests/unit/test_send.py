@@ -62,7 +62,7 @@ def due(arrivals: Arrivals, queries: Queries, store: Store) -> None:
 def _deliver(store: Store, spool: Spool) -> None:
     delivery = store.claim_delivery("s", "pacs", 30)
     assert delivery is not None
-    send.deliver(CONFIG, PACS, store, spool, delivery)
+    send.Sender(CONFIG, PACS, store, spool, threading.Event()).deliver(delivery)
 
 
 def _delivery(queries: Queries) -> dict[str, Any]:

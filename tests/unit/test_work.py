@@ -61,9 +61,9 @@ def runner() -> Steered:
 
 
 @pytest.fixture
-def work(store: Store, queries: Queries, spool: Spool, runner: Steered) -> Work:
+def work(store: Store, queries: Queries, spool: Spool, runner: Steered, clock: Clock) -> Work:
     config = Config(work=WorkSettings(attempts=2, retry_after=10, time_limit=60, lease=30))
-    return Work(config, store, queries, spool, runner, "w")
+    return Work(config, store, queries, spool, runner, "w", timer=clock)
 
 
 def _run(work: Work, store: Store, stop: threading.Event | None = None) -> None:
