@@ -1,8 +1,8 @@
 """Steps of the system's clock: somebody, or a time server, sets it forwards or backwards while the node runs.
 
-Times in rows are those of the clock on the wall. What is still to come (when a job is due, how long a lease holds, since
-when a study is quiet) goes along with a step, so that nothing waits for an hour that came twice, and nothing is over
-because an hour was left out. Within one process, durations are taken from a clock that nobody sets.
+Times in rows are those of the clock on the wall. What is still to come (when a job is due, how long a lease holds,
+since when a study is quiet) goes along with a step, so that nothing waits for an hour that came twice, and nothing is
+over because an hour was left out. Within one process, durations are taken from a clock that nobody sets.
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from node import retry
 from node.sections import Send
 
 LONGEST_PAUSE = 60.0  # seconds between two looks whether a peer is back
+MOST = 500  # deliveries that are remembered to have broken
 SEVERAL = 3  # deliveries in a row that break without one that is stored: it is the peer, not one of them
 
 
@@ -24,11 +25,6 @@ class Health:
         self._until = self._since = 0.0
         self.unreachable = False  # it took no association when it was last tried
 
-    @property
-    def times(self) -> int:
-        """How often in a row it was away."""
-        return self._times
-
     def left(self) -> float:
         """Seconds until it should be tried again; 0 or less: now."""
         return self._until - self._timer()
@@ -43,9 +39,15 @@ class Health:
         self._until = self._timer() + retry.backoff(self._times, self._settings.retry_after, longest)
         return self._times == 1
 
+    @property
+    def broken(self) -> Collection[int]:
+        """The deliveries that broke since one was stored: all others are tried before them."""
+        return self._broken
+
     def broke(self, delivery_id: int) -> bool:
         """A delivery did not come about. True when the peer must be at fault."""
-        self._broken.add(delivery_id)
+        if len(self._broken) < MOST:
+            self._broken.add(delivery_id)
         return len(self._broken) >= SEVERAL
 
     def well(self) -> float | None:

@@ -13,12 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from node import audit, holding, schema
+from node import answered, audit, holding, schema
 from node.commitment import Reference
 from node.errors import TryAgain
 from node.schema import (
-    answers,
-    askings,
     associations,
     deliveries,
     features,
@@ -219,17 +217,7 @@ class Queries:
             for delivery in connection.execute(
                 sa.select(deliveries).where(deliveries.c.output_id == output.id).order_by(deliveries.c.id)
             ).all():
-                said = connection.execute(
-                    sa.select(answers.c.status, sa.func.count()).where(answers.c.delivery_id == delivery.id)
-                    .group_by(answers.c.status)
-                ).all()  # fmt: skip
-                asked = connection.execute(
-                    sa.select(askings.c.transaction_uid, askings.c.state, askings.c.reason)
-                    .where(askings.c.delivery_id == delivery.id).order_by(askings.c.id.desc()).limit(1)
-                ).first()  # fmt: skip
-                told = {_status(status): count for status, count in said}
-                commitment = dict(asked._mapping) if asked else None
-                sent.append(dict(delivery._mapping) | {"answers": told, "commitment": commitment})
+                sent.append(dict(delivery._mapping) | answered.of_delivery(connection, delivery.id))
             shown["outputs"].append(
                 dict(output._mapping) | {"files": [dict(f._mapping) for f in files], "deliveries": sent}
             )
@@ -287,7 +275,3 @@ def input_digest(digests: list[str]) -> str:
 def open_queries(url: str) -> Queries:
     """Queries on an engine of their own."""
     return Queries(schema.make_engine(url))
-
-
-def _status(status: int | None) -> str:
-    return "no answer" if status is None else f"0x{status:04X}"

@@ -72,7 +72,8 @@ class Sender:
 
     def step(self, worker: str) -> bool:
         """Do the next thing that is due; False when there was none. Raises TryAgain without a database."""
-        delivery = self._store.claim_delivery(worker, self._peer.name, self._config.send.lease)
+        broken = self.health.broken
+        delivery = self._store.claim_delivery(worker, self._peer.name, self._config.send.lease, broken)
         if delivery is not None:
             self.deliver(delivery)
             return True
@@ -126,9 +127,8 @@ class Sender:
         if any(one.stored for one in said):
             self._well()
         elif self.health.broke(delivery.id):
-            # Not the fault of this one: it goes behind all others that wait, and loses no attempt by it.
-            times = delivery.attempts + self.health.times
-            pause = retry.backoff(times, settings.retry_after, settings.longest_wait)
+            # Not the fault of this one: it loses no attempt by it, and goes behind all others that wait.
+            pause = retry.backoff(delivery.attempts, settings.retry_after, settings.longest_wait)
             self._wait(delivery, said, reason, pause, delivery.attempts - 1)
             self._away(reason, unreachable=False)
             return

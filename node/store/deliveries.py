@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,8 +25,9 @@ ROW = (
 class Deliveries(Base):
     """What the send loop writes."""
 
-    def claim_delivery(self, worker: str, peer: str, lease: float) -> Delivery | None:
-        """Take the next delivery for one peer, with the files that it has not stored yet."""
+    def claim_delivery(self, worker: str, peer: str, lease: float, last: Collection[int] = ()) -> Delivery | None:
+        """Take the next delivery for one peer, with the files that it has not stored yet; `last`: ids of those before
+        which all others go."""
         now = self.clock()
         claimable = ((deliveries.c.state == "due") & (deliveries.c.due_at <= now)) | (
             (deliveries.c.state == "sending") & (deliveries.c.lease_until < now)
@@ -36,9 +37,10 @@ class Deliveries(Base):
         with self._write() as connection:
             row = connection.execute(
                 ROW.where(claimable, deliveries.c.peer == peer)
-                .order_by(deliveries.c.priority.desc(), deliveries.c.due_at, deliveries.c.id)
+                .order_by(sa.case((deliveries.c.id.in_(last), 1), else_=0), deliveries.c.priority.desc(),
+                          deliveries.c.due_at, deliveries.c.id)
                 .limit(1)
-            ).first()
+            ).first()  # fmt: skip
             if row is None:
                 return None
             before = states.move("delivery", "sending", "due") if row.state == "sending" else row.state

@@ -7,6 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from node import audit
+from node.clock import SMALLEST
 from node.schema import askings, commitments, deliveries, events, instances, jobs, studies
 from node.store.base import Base
 
@@ -37,7 +38,7 @@ class Times(Base):
         with self._write() as connection:
             last = connection.execute(sa.select(events.c.at).order_by(events.c.seq.desc()).limit(1)).scalar()
             step = self.clock() - datetime.fromisoformat(last).timestamp() if last else 0.0
-            if step >= 0:
+            if step > -SMALLEST:
                 return 0.0
             self._follow(connection, step)
         return step
@@ -51,9 +52,8 @@ class Times(Base):
             .values(finished_at=deliveries.c.finished_at + step)
         )
         for table, of_states, columns in _TO_COME:
-            connection.execute(
-                table.update().where(table.c.state.in_(of_states)).values({name: table.c[name] + step for name in columns})
-            )
+            moved = {name: table.c[name] + step for name in columns}
+            connection.execute(table.update().where(table.c.state.in_(of_states)).values(moved))
         receiving = studies.c.state == "receiving"
         since = connection.execute(sa.select(sa.func.min(studies.c.first_received_at)).where(receiving)).scalar()
         if since is not None:
