@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from node import screens
-from node.errors import TryAgain
+from node import dimse, peers, screens, send
+from node.config import Config
+from node.errors import Away, TryAgain
+from node.pdu_guard import PduReader
 from node.peers.requestor import Requestor
+from node.receive import negotiation
+from node.sections import Peer
 from tests.nodes import wait_until
 from tests.pacs import ABORT, DIE, SR, Pacs, raw, say_nothing
-from tests.senders import EXPLICIT
-from tests.sending import Results
+from tests.senders import EXPLICIT, instance, write
+from tests.sending import NODE, Results
+
+Talk = Callable[[socket.socket], None]
 
 
 @pytest.fixture
@@ -198,8 +207,6 @@ def test_what_the_pacs_has_stored_is_not_sent_again_because_the_database_was_awa
 def test_a_defect_in_sending_one_delivery_lets_the_others_go_first(
     results: Results, pacs: Pacs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from node import peers, send
-
     results.add("1.2.1", urgent=True)
     good = results.add("1.2.2")
     store = peers.store
@@ -213,3 +220,32 @@ def test_a_defect_in_sending_one_delivery_lets_the_others_go_first(
     with pacs.up(), results.sending():
         results.wait(due=1, delivered=1)
     assert pacs.kept == good
+
+
+def trickle(sock: socket.socket) -> None:
+    """A PACS that takes the association and then answers for ever, without saying anything."""
+    reader = PduReader(sock, 1 << 20, 10)
+    _, body = reader.read(10)
+    sock.sendall(negotiation.accept(negotiation.read_request(body, None), frozenset({"store"}), 65536)[0])
+    while True:
+        sock.sendall(dimse.p_data_header(1, dimse.COMMAND, 0))
+        time.sleep(0.1)
+
+
+def drip(sock: socket.socket) -> None:
+    """A PACS whose answer to the association request comes byte by byte."""
+    sock.sendall(b"\x02\x00\x00\x00\x10\x00")
+    while True:
+        sock.sendall(b"\x00")
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize(("talk", "error"), [(trickle, TryAgain), (drip, Away)])
+def test_an_answer_that_trickles_for_ever_ends_at_the_limit(tmp_path: Path, talk: Talk, error: type[TryAgain]) -> None:
+    file = write(tmp_path, instance(1))
+    with raw(talk) as port:
+        peer = Peer(name="pacs", ae_title="PACS", host="127.0.0.1", port=port)
+        began = time.monotonic()
+        with pytest.raises(TryAgain) as raised:
+            list(peers.store(Config(node=NODE), peer, [file]))
+    assert type(raised.value) is error and 1.5 < time.monotonic() - began < 15

@@ -79,7 +79,7 @@ def test_a_delivery_is_done_when_the_peer_stored_every_instance(
     assert (_delivery(queries)["state"], _delivery(queries)["answers"]) == ("delivered", {"0x0000": 2, "0xB000": 1})
 
 
-def test_a_peer_that_is_away_is_tried_again_with_a_pause_and_then_given_up(
+def test_a_peer_that_breaks_off_is_tried_again_with_a_pause_and_then_given_up(
     store: Store, spool: Spool, queries: Queries, pacs: Pacs, clock: Clock
 ) -> None:
     pacs.says = {"1.9.0": TryAgain("pacs does not answer")}

@@ -10,7 +10,7 @@ import pytest
 
 from node.config import Config
 from node.queries import Queries
-from node.runners.base import Outcome, Request, RunnerDied
+from node.runners.base import Outcome, Request, RunnerBroken, RunnerDied
 from node.sections import Peer, Route
 from node.sections import Work as WorkSettings
 from node.spool import Spool
@@ -110,6 +110,17 @@ def test_a_job_whose_process_died_is_tried_again_and_then_fails(
     clock.tick(11)
     _run(work, store)
     assert (_job(queries)["state"], _job(queries)["reason"]) == ("failed", "ended by SIGSEGV (2 attempts)")
+
+
+@pytest.mark.parametrize("end", [Outcome("held", "OSError: No space left on device"), RunnerBroken("no weights")])
+def test_a_job_that_finds_no_disk_or_no_model_process_waits_and_loses_no_attempt(
+    work: Work, store: Store, queries: Queries, runner: Steered, end: Outcome | Exception
+) -> None:
+    runner.ends = [end] * 5
+    for _ in range(5):
+        _run(work, store)
+        reason = str(end) if isinstance(end, Exception) else end.reason
+        assert (_job(queries)["state"], _job(queries)["reason"], _job(queries)["attempts"]) == ("due", reason, 0)
 
 
 def test_a_job_that_breaks_fails_at_once(work: Work, store: Store, queries: Queries, runner: Steered) -> None:
