@@ -18,7 +18,7 @@ def make_engine(url: str) -> sa.Engine:
     On SQLite a transaction takes the write lock at its begin (BEGIN IMMEDIATE), so that what it read still
     holds when it writes; connections with the execution option `reading` do not.
     """
-    options: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": LOCK_WAIT, "max_overflow": 40}
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": LOCK_WAIT, "max_overflow": 27}
     if url.startswith("postgresql://"):
         url = url.replace("postgresql://", "postgresql+psycopg://", 1)
     if url.startswith("sqlite"):

@@ -136,9 +136,9 @@ class Sender:
         if delivery.attempts >= settings.attempts and not full:
             self._fail(delivery, said, f"{reason} ({delivery.attempts} attempts)")
             return
-        pause = broke.after if broke is not None and broke.after is not None else None
-        if pause is None:
-            pause = retry.backoff(delivery.attempts, settings.retry_after, settings.longest_wait)
+        pause = retry.backoff(delivery.attempts, settings.retry_after, settings.longest_wait)
+        if broke is not None and broke.after is not None:
+            pause = broke.after
         # A peer may be full for days: that uses up half of the attempts at most.
         self._wait(delivery, said, reason, pause, min(delivery.attempts, settings.attempts // 2) if full else None)
 
@@ -150,7 +150,7 @@ class Sender:
         self._settle(self._store.fail_delivery, delivery, said, reason)
         self._say(log.error, "delivery failed", delivery, reason=reason, id=delivery.id)
 
-    def _settle(self, write: Callable[..., None], *arguments: Any) -> None:
+    def _settle(self, write: Callable[..., object], *arguments: Any) -> None:
         """What the peer has said must not be lost, and asked for again, because the database is away for the moment."""
         retry.until_taken(
             functools.partial(write, *arguments), self._stop,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,14 +35,16 @@ def ask(sender: Sender, uid: str, *references: Reference) -> int:
     )[0]
 
 
-def check(node: Listening, acknowledged: dict[str, Dataset]) -> None:
-    """What was acknowledged is held byte for byte, nothing else is, and the log is whole."""
+def check(node: Listening, acknowledged: dict[str, Dataset], in_between: bool = False) -> None:
+    """What was acknowledged is held byte for byte, nothing else is, and the log is whole. `in_between`: whole files
+    without a row may lie there for senders who will try again."""
     held = {row["sop_uid"]: row["file"] for row in node.instances()}
     assert set(held) == set(acknowledged)
     for uid, made in acknowledged.items():
         assert held[uid].read_bytes().endswith(encode(made))
     known = {str(path) for path in held.values()}
-    assert {str(path) for path in (node.spool.root / "studies").rglob("*") if path.is_file()} == known
+    there = {str(path) for path in (node.spool.root / "studies").rglob("*") if path.is_file()}
+    assert known <= there if in_between else known == there
     with node.store.engine.connect().execution_options(reading=True) as connection:
         assert audit.verify(connection)[1] is None
 
@@ -68,7 +71,7 @@ def test_instances_are_refused_before_the_disk_is_full_and_taken_again_after(dis
         wait_until(lambda: empty(node), 10, "no half file")
         assert "MiB of disk are free" in node.events("instance.refused")[0]["reason"]
         for path in (disk.root / "spool" / "studies").rglob("*.dcm"):
-            path.rename(tmp_path / path.name)  # somebody makes room
+            shutil.move(path, tmp_path / path.name)  # somebody makes room
         assert send(sender, acknowledged, 99) == 0
 
 
@@ -85,7 +88,7 @@ def test_a_disk_without_a_byte_left_loses_nothing(disk: Disk, tmp_path: Path, wh
             assert ask(sender, "2.25.1", Reference(CT, instance(1).SOPInstanceUID)) == 0x0110, "not taken, and said so"
             with pytest.raises(Away, match="rejects the association"):
                 Sender(node.port)
-            check(node, acknowledged)
+            check(node, acknowledged, in_between=True)
             disk.empty()
             assert [send(sender, acknowledged, number) for number in (3, 4)] == [0, 0]
             assert ask(sender, "2.25.1", Reference(CT, instance(1).SOPInstanceUID)) == 0

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import time
 from pathlib import Path
+
+import pytest
 
 from node.spool import Spool
 
@@ -43,3 +47,13 @@ def test_half_written_files_are_swept_at_start(spool: Spool) -> None:
     _incoming(spool)
     assert spool.sweep_incoming() == 1
     assert not list(spool.incoming.iterdir())
+
+
+def test_a_result_that_the_disk_does_not_take_leaves_nothing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(os, "fsync", full)
+        spool.put_result([b"result"], "1.2", "1.2.3", "a" * 64)
+    assert not list(spool.incoming.iterdir()) and not list(spool.files())
