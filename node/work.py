@@ -112,6 +112,8 @@ class Work:
                 return future.result(timeout=0.5)
             except TimeoutError:
                 now = self._timer()
+                if not future.running():
+                    started = now  # a new model process is still loading, which is not the job's time
                 if stop.is_set():
                     self._runner.kill("the node is stopping")
                 elif now - started > self._config.work.time_limit:

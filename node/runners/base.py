@@ -73,7 +73,8 @@ class Runner(Protocol):
         """Read a study before its job comes, where that saves time. Nothing is lost when it is not done."""
 
     def run(self, request: Request) -> Future[Outcome]:
-        """Begin a job; the future raises RunnerDied when its process ends."""
+        """Begin a job; the future is running once a process has it, and raises RunnerDied when that ends, RunnerBroken
+        when none starts."""
 
     def kill(self, reason: str) -> None:
         """End the running job at once; its future raises RunnerDied(reason)."""

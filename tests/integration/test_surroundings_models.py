@@ -42,14 +42,14 @@ def test_poisonous_studies_fail_with_their_reasons_and_hold_up_nobody(
 def test_a_study_that_hangs_is_ended_at_the_limit_while_others_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    working = Working(tmp_path, monkeypatch, time_limit=30)
+    working = Working(tmp_path, monkeypatch, time_limit=8)
     working.add("1.2.1", "hang")
     working.add("1.2.2")
     with working.running():
         wait_until(lambda: "1.2.1" in working.runs(), 100, "it runs")
         working.add("1.2.3")  # after the first attempt began, and yet before the second
         working.wait(300, done=2, failed=1)
-    assert working.job("1.2.1")["reason"] == "over the time limit of 30 s (2 attempts)"
+    assert working.job("1.2.1")["reason"] == "over the time limit of 8 s (2 attempts)"
     assert [uid for uid in working.runs() if uid.startswith("1.2.")] == ["1.2.1", "1.2.2", "1.2.3", "1.2.1"]
 
 

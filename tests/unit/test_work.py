@@ -35,6 +35,7 @@ class Steered:
     def run(self, request: Request) -> Future[Outcome]:
         self.requests.append(request)
         future: Future[Outcome] = Future()
+        future.set_running_or_notify_cancel()
         end = self.ends.pop(0)
         if isinstance(end, Exception):
             future.set_exception(end)
