@@ -196,12 +196,12 @@ def test_the_report_gives_a_probability_for_every_finding(pipeline: CxrTriage, r
 
 
 def numbers_of(report: pydicom.Dataset, code: codes.Code) -> list[float]:
-    named = (item for item in walk(report) if item.ValueType == "NUM")
-    return sorted(
-        float(item.MeasuredValueSequence[0].NumericValue)
-        for item in named
-        if item.ConceptNameCodeSequence[0].CodeValue == code.value
-    )
+    found = []
+    for item in walk(report):
+        name = item.ConceptNameCodeSequence[0] if item.ValueType == "NUM" else {}
+        if code.value in (name.get("CodeValue"), name.get("LongCodeValue")):
+            found.append(float(item.MeasuredValueSequence[0].NumericValue))
+    return sorted(found)
 
 
 def walk(item: pydicom.Dataset) -> list[pydicom.Dataset]:

@@ -28,8 +28,9 @@ def model() -> LoadedClassifier:
 
 @pytest.fixture(scope="module")
 def images(model: LoadedClassifier) -> torch.Tensor:
+    """With every finding: of one that is not there the map is rightly empty."""
     patient = project_patient(987_000_101, lower=False, coarse=1.4)
-    shots = [frontal_shot(patient, np.random.default_rng(seed), model.net.size, share=0.7) for seed in range(4)]
+    shots = [frontal_shot(patient, np.random.default_rng(seed), model.net.size, share=1.0) for seed in range(4)]
     return torch.from_numpy(np.stack([shot.image for shot in shots]))
 
 
