@@ -257,6 +257,7 @@ def upgrade(url: str, to: str = "head") -> None:
     """Bring the database at `url` to a schema version, the newest by default (Alembic); creates it when it is empty.
     Raises Unreachable."""
     from alembic.config import Config
+    from alembic.util import CommandError
 
     settings = Config()
     settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -267,6 +268,8 @@ def upgrade(url: str, to: str = "head") -> None:
         engine.dispose()
     except sa.exc.OperationalError as error:
         raise Unreachable(str(error.orig).strip().splitlines()[0]) from error
+    except CommandError as error:
+        raise Unreachable(f"this version does not know its schema; was it written by a newer one? {error}") from error
     except ModuleNotFoundError as error:
         raise Unreachable(f"{error}: pip install 'overread[postgres]'") from error
 

@@ -97,7 +97,7 @@ def test_the_node_works_on_what_an_earlier_version_left(first: str) -> None:
     shown = queries.study("1.2.1")
     assert shown is not None and shown["jobs"][0]["outputs"][0]["deliveries"][0]["answers"] == {"0x0000": 1}
     # The open study is closed, runs and is delivered; the failed job of the other one is tried again.
-    [study] = queries.open_studies()
+    assert [study.study_uid for study in queries.open_studies()] == ["1.2.3"]
     arrivals = Arrivals(store)
     assert arrivals.add(3, study="1.2.3") == ["new"]
     arrivals.close(queries)
@@ -120,6 +120,16 @@ def test_the_node_works_on_what_an_earlier_version_left(first: str) -> None:
     count, broken = queries.verify()
     assert broken is None and count > 10
     assert json.loads(_rows(store, "events")[-1]["body"])["reason"] == "test"
+    store.dispose()
+
+
+def test_a_database_of_a_newer_version_is_refused_in_one_line(first: str) -> None:
+    schema.upgrade(first)
+    store = Store(first)
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("update alembic_version set version_num = '9999'")
+    with pytest.raises(schema.Unreachable, match="written by a newer one"):
+        schema.upgrade(first)
     store.dispose()
 
 
