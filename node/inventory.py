@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from node import retention
 from node.queries import Queries
 from node.retention import Pile
-from node.schema import instances, jobs, output_instances, outputs, studies
+from node.schema import events, instances, jobs, output_instances, outputs, studies
 from node.sections import Keep
 
 
@@ -28,12 +28,23 @@ class LiveFile:
 class Inventory(Queries):
     """Reads for housekeeping; nothing here changes a row."""
 
-    def study_uids(self) -> set[str]:
-        """The StudyInstanceUID of everything in the spool."""
-        returned = sa.select(instances.c.study_uid).where(instances.c.ours == sa.literal_column("1")).distinct()
+    def is_new(self) -> bool:
+        """Whether no node ever wrote to this database."""
         with self._read() as connection:
-            found = set(connection.execute(sa.select(studies.c.study_uid)).scalars())
-            return found | set(connection.execute(returned).scalars())
+            return connection.execute(sa.select(events.c.seq).limit(1)).first() is None
+
+    def study_uids(self) -> set[str]:
+        """The StudyInstanceUID of all of which the spool should hold a file."""
+        returned = sa.select(instances.c.study_uid).where(
+            instances.c.ours == sa.literal_column("1"), instances.c.purged_at.is_(None)
+        )
+        made = (
+            sa.select(jobs.c.id).join(outputs, outputs.c.job_id == jobs.c.id)
+            .where(jobs.c.study_id == studies.c.id, jobs.c.purged_at.is_(None)).exists()
+        )  # fmt: skip
+        here = sa.select(studies.c.study_uid).where(sa.or_(studies.c.state != "purged", made))
+        with self._read() as connection:
+            return set(connection.execute(here).scalars()) | set(connection.execute(returned).scalars())
 
     def live_files(self, study_uid: str) -> Iterator[LiveFile]:
         """The files of a study that are not purged: received, superseded and returned instances, and results."""

@@ -15,7 +15,7 @@ from node.purging import Purge
 from node.retention import HOUR, KINDS
 from node.spool import Spool
 from node.store import Store
-from node.sweeping import sweep
+from node.sweeping import missing, sweep
 
 log = logs.get(__name__)
 _NAMED = 10  # paths of missing files that an event names
@@ -45,13 +45,18 @@ class Keep:
         self._purge = purge or Purge(config, store, spool, "keep")
         self._full = False
         self._missing: set[str] = set()
+        self._ages_at = 0.0
         self._sweep_at = time.monotonic() + HOUR  # the start of the node swept already
 
     def purge(self, stop: threading.Event) -> None:
-        """Purge what may go; raise the alarm when that leaves the disk too full. Raises TryAgain."""
-        for _ in self._purge.run(stop.is_set):
-            pass
+        """Purge what may go, at once when the disk is too full and else every hour; raise the alarm when that leaves it
+        too full. Raises TryAgain."""
         short = self._purge.missing_room()
+        if short or time.monotonic() >= self._ages_at:
+            for _ in self._purge.run(stop.is_set):
+                pass
+            self._ages_at = time.monotonic() + HOUR
+            short = self._purge.missing_room()
         if short and not self._full and not stop.is_set():
             self._tell_full(short)
         self._full = bool(short)
@@ -67,15 +72,16 @@ class Keep:
         received_before = time.time() - HOUR
         with self._spool.deleting():
             # Results get their rows at the end of their job, which may have been long.
-            found = sweep(self._spool, self._inventory, received_before, received_before - self._config.work.time_limit)
-        if found.swept:
-            self._store.note("spool.swept", "keep", "node", {"half_written": 0, "without_row": len(found.swept)})
-            log.info("spool swept", without_row=len(found.swept))
-        news = sorted(set(found.missing) - self._missing)
+            swept = sweep(self._spool, self._inventory, received_before, received_before - self._config.work.time_limit)
+        if swept:
+            self._store.note("spool.swept", "keep", "node", {"half_written": 0, "without_row": len(swept)})
+            log.info("spool swept", without_row=len(swept))
+        gone = set(missing(self._spool, self._inventory))
+        news = sorted(gone - self._missing)
         if news:
             self._store.note("spool.missing", "keep", "node", {"files": len(news), "first": news[:_NAMED]})
             log.error("files are missing in the spool: `overread spool verify` names them", files=len(news))
-        self._missing = set(found.missing)
+        self._missing = gone
 
     def _tell_full(self, short: int) -> None:
         now = self._store.clock()

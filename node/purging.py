@@ -123,4 +123,3 @@ class Purge:
 
     def _floor(self) -> float:
         return self._store.clock() - max(self._keep.at_least * DAY, HOUR)
-

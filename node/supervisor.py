@@ -65,12 +65,8 @@ class Supervisor:
             ended = False
             try:
                 code = self._watch(store)
-                if self._stop.is_set():
-                    grace = self._config.node.stop_grace
-                    _note(store, "node.draining", {"seconds": grace})
-                    log.info("the node stops: nothing new begins, what runs may finish", seconds=grace)
             finally:
-                ended = self._end_all()
+                ended = self._end_all(store)
                 _note(store, "node.stopped", {"drained": ended})
             return code if ended else 1
 
@@ -86,13 +82,20 @@ class Supervisor:
         except schema.Unreachable as error:
             raise ConfigError("node.database", f"{without_password(url)} cannot be opened ({error})") from error
         store, spool = Store(url), Spool(self._config.node.spool)
+        files = next((files for folder in spool.folders() if (files := spool.files(folder))), None)
+        if files and Inventory(store.engine).is_new():  # the sweep would take every file of another database's studies
+            raise ConfigError(
+                "node.database",
+                f"{without_password(url)} is new, but there are studies in {spool.root}: is it the right database? "
+                "To begin anew, give the node another spool",
+            )
         digest = hashlib.sha256(self._config_path.read_bytes()).hexdigest()
         store.note("node.started", "node", "node", {"version": __version__, "config": digest, "pid": os.getpid()})
         half, orphans = spool.sweep_incoming(), 0
         try:
             with spool.deleting():
                 before = time.time() - _ORPHAN_AGE
-                orphans = len(sweep(spool, Inventory(store.engine), before, before).swept)
+                orphans = len(sweep(spool, Inventory(store.engine), before, before))
                 spool.remove_empty()
         except TryAgain as error:
             log.warning("spool not swept", reason=error.reason)
@@ -149,11 +152,15 @@ class Supervisor:
         loop.reader.start()
         return loop
 
-    def _end_all(self) -> bool:
+    def _end_all(self, store: Store) -> bool:
         """End every loop: by itself within the grace, or else by force (False)."""
+        grace = self._config.node.stop_grace
+        deadline = time.monotonic() + grace + _AFTER
         for loop in self._loops.values():
             loop.process.terminate()
-        deadline = time.monotonic() + self._config.node.stop_grace + _AFTER
+        if self._stop.is_set():  # told only now: a database that is away must not hold up the stop
+            log.info("the node stops: nothing new begins, what runs may finish", seconds=grace)
+            _note(store, "node.draining", {"seconds": grace})
         alive = list(self._loops.values())
         while alive and time.monotonic() < deadline and not self._at_once.wait(0.05):
             alive = [loop for loop in alive if loop.process.poll() is None]

@@ -16,35 +16,39 @@ from node.spool import Spool, folder_of
 _CHUNK = 1 << 20  # bytes
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a look at the whole spool found: paths under its root."""
-
-    swept: list[str]
-    missing: list[str]
-
-
-def sweep(spool: Spool, inventory: Inventory, received_before: float, made_before: float) -> Found:
-    """Delete files that no row knows, and name rows that have no file. Only under Spool.deleting.
+def sweep(spool: Spool, inventory: Inventory, received_before: float, made_before: float) -> list[str]:
+    """Delete files that no row knows; return which (paths under the root). Only under Spool.deleting.
 
     A file counts as abandoned when it was written before `received_before`, or `made_before` for results, which get
     their rows only at the end of their job. Both in seconds since the epoch; they must lie before the sweep began.
     """
-    folders = {folder_of(uid): uid for uid in inventory.study_uids()}
     swept: list[str] = []
+    for folder, paths in _unknown(spool, inventory):
+        swept += spool.delete(paths, received_before if folder.startswith("studies/") else made_before)
+    return swept
+
+
+def strays(spool: Spool, inventory: Inventory) -> Iterator[str]:
+    """Files that no row knows. While the node runs, some of them are only about to get their row."""
+    for _, paths in _unknown(spool, inventory):
+        yield from paths
+
+
+def _unknown(spool: Spool, inventory: Inventory) -> Iterator[tuple[str, list[str]]]:
+    folders = {folder_of(uid): uid for uid in inventory.study_uids()}
     for folder in spool.folders():
-        top, _, name = folder.partition("/")
         files = spool.files(folder)  # before its rows: what is written meanwhile is not looked at
-        known = inventory.known_paths(folders[name]) if name in folders else set()
-        before = received_before if top == "studies" else made_before
-        swept += spool.delete((file for file in files if file not in known), before)
-    return Found(swept, [one.path for uid in folders.values() for one in _missing(spool, inventory, uid)])
+        uid = folders.get(folder.partition("/")[2])
+        known = inventory.known_paths(uid) if uid is not None else set()
+        yield folder, [file for file in files if file not in known]
 
 
-def _missing(spool: Spool, inventory: Inventory, study_uid: str) -> list[LiveFile]:
-    gone = [one for one in inventory.live_files(study_uid) if not spool.path(one.path).exists()]
-    # Looked up again: it may have been purged between the two looks.
-    return [one for one in gone if one.path in inventory.known_paths(study_uid)] if gone else []
+def missing(spool: Spool, inventory: Inventory) -> Iterator[str]:
+    """Files of which a row speaks and which are not there."""
+    for uid in inventory.study_uids():
+        gone = [path for path in inventory.known_paths(uid) if not spool.path(path).exists()]
+        # Looked up again: it may have been purged between the two looks.
+        yield from (path for path in gone if path in inventory.known_paths(uid))
 
 
 @dataclass(frozen=True)
@@ -66,15 +70,6 @@ def verify(spool: Spool, inventory: Inventory) -> Iterator[Verdict | None]:
             yield None if word is None else Verdict(word, one.path)
     for path in strays(spool, inventory):
         yield Verdict("stray", path)
-
-
-def strays(spool: Spool, inventory: Inventory) -> Iterator[str]:
-    """Files that no row knows. While the node runs, some of them are only about to get their row."""
-    folders = {folder_of(uid): uid for uid in inventory.study_uids()}
-    for folder in spool.folders():
-        files, uid = spool.files(folder), folders.get(folder.partition("/")[2])
-        known = inventory.known_paths(uid) if uid is not None else set()
-        yield from (file for file in files if file not in known)
 
 
 def _fault(path: Path, row: LiveFile) -> str | None:

@@ -77,7 +77,9 @@ class House:
             assert claimed is not None
             self.store.finish_commitment(claimed, {Reference(CT, uid): 0x0112 for uid in failed})
 
-    def purge(self, older_than: float | None = None, disk: Callable[[], tuple[int, int]] | None = None, **keep: Any) -> Purge:
+    def purge(
+        self, older_than: float | None = None, disk: Callable[[], tuple[int, int]] | None = None, **keep: Any
+    ) -> Purge:
         config = Config(node={"min-free-disk": 0}, keep=Keep(**keep))
         return Purge(config, self.store, self.spool, "keep", older_than, disk or (lambda: (1000, 900)))
 

@@ -71,9 +71,7 @@ def test_a_result_is_swept_only_when_its_job_must_be_over(store: Store, spool: S
     assert not spool.path(path).exists()
 
 
-def test_a_row_without_its_file_is_one_alarm(
-    store: Store, queries: Queries, spool: Spool, arrivals: Arrivals
-) -> None:
+def test_a_row_without_its_file_is_one_alarm(store: Store, queries: Queries, spool: Spool, arrivals: Arrivals) -> None:
     paths = [_put(spool, "1.2.3", number, 0) for number in (1, 2)]
     for number, path in enumerate(paths):
         arrivals.add(number, path=path)

@@ -76,7 +76,9 @@ def test_a_study_that_comes_back_in_part_runs_nothing_and_whole_runs_again(house
     house.went(house.purge())
     assert house.receive("1.2.3", 3) == ["late"]
     told = look()
-    assert told["refused"] == "2 of its 3 instances are purged; no pipeline runs on the rest: send the whole study again"
+    assert (
+        told["refused"] == "2 of its 3 instances are purged; no pipeline runs on the rest: send the whole study again"
+    )
     assert house.store.claim_job("w", 30) is None
     assert house.receive("1.2.3", 1) == ["late"]
     assert look()["refused"].startswith("1 of its 3 instances are purged")

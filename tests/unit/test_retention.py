@@ -16,6 +16,7 @@ from node.retention import DAY, KINDS
 from node.sections import Keep
 from node.spool import Spool
 from node.store import Answer, Store
+from node.sweeping import missing, sweep
 from tests.conftest import Arrivals, Clock
 from tests.house import CT, House
 
@@ -173,10 +174,8 @@ def test_a_kill_between_rows_and_files_leaves_only_what_the_sweep_takes(house: H
     [pile] = house.inventory.piles("study", house.clock() - DAY, Keep(), house.clock())
     assert house.store.purge(pile, house.clock() - DAY, Keep(), "test", "keep")
     assert house.files() == 3 and len(house.inventory.known_paths("1.2.3")) == 1
-    from node.sweeping import sweep
-
-    found = sweep(house.spool, house.inventory, 1.0, 1.0)
-    assert (len(found.swept), found.missing, house.files()) == (2, [], 1)
+    assert list(missing(house.spool, house.inventory)) == []
+    assert (len(sweep(house.spool, house.inventory, 1.0, 1.0)), house.files()) == (2, 1)
 
 
 def test_a_back_up_holds_every_deletion(house: House) -> None:
@@ -213,6 +212,6 @@ def test_many_piles_go_in_one_purge_and_a_stop_ends_it_after_one(house: House, m
         stop.set()
     assert [house.state(f"1.2.{number}") for number in range(5)].count("purged") == 1
     assert len(house.went(house.purge())) == 4
-    assert {one.kind for kind in KINDS for one in house.inventory.piles(kind, house.clock(), Keep(), house.clock())} == {
-        "results"
-    }
+    assert {
+        one.kind for kind in KINDS for one in house.inventory.piles(kind, house.clock(), Keep(), house.clock())
+    } == {"results"}

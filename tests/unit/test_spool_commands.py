@@ -88,6 +88,13 @@ def test_there_is_nothing_to_purge_without_a_database(tmp_path: Path) -> None:
     assert run.returncode == 2 and "does not exist yet" in run.stderr
 
 
+def test_a_new_database_beside_a_full_spool_stops_the_start_and_deletes_nothing(old: Path) -> None:
+    (old.parent / "overread.db").rename(old.parent / "mislaid.db")
+    run = _run("serve", "-c", old)
+    assert run.returncode == 2 and "is new, but there are studies in" in run.stderr, run.stderr
+    assert len(list((old.parent / "spool" / "studies").rglob("*.dcm"))) == 2
+
+
 def test_the_unit_of_systemd_waits_for_the_whole_grace() -> None:
     from node.sections import Node
     from node.supervisor import _AFTER
