@@ -13,12 +13,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from node import audit, schema
+from node.commitment import Reference, Request
+from node.inventory import Inventory
 from node.queries import Queries
 from node.retention import DAY
 from node.sections import Keep
 from node.store import Answer, JobResult, NewOutput, OutputFile, Store
 from tests.conftest import Arrivals, Clock
 
+CT = "1.2.840.10008.5.1.4.1.1.2"
 # What the node of schema 0001 wrote: a study that is done and delivered, one with a failed job, one that is open.
 AT = 1_800_000_000.0
 STUDY = "insert into studies values ({id}, '1.2.{id}', 1, '{state}', {at}, {at}, {closed}, {reason})"
@@ -100,6 +103,8 @@ def test_the_node_works_on_what_an_earlier_version_left(first: str) -> None:
     assert [study.study_uid for study in queries.open_studies()] == ["1.2.3"]
     arrivals = Arrivals(store)
     assert arrivals.add(3, study="1.2.3") == ["new"]
+    named = tuple(Reference(CT, f"1.2.3.1.{number}") for number in (31, 32, 3))
+    assert store.add_commitment("modality", Request("2.25.1", named), clock() + DAY) is not None
     arrivals.close(queries)
     store.reset_job(2, "user/x")
     for uid in ("1.2.2", "1.2.3"):
@@ -112,10 +117,11 @@ def test_the_node_works_on_what_an_earlier_version_left(first: str) -> None:
         store.finish_delivery(delivery, [Answer(f"{uid}.9", True, 0)])
     assert arrivals.add(4, study="1.2.1") == ["late"]
     clock.tick(40 * DAY)
-    from node.inventory import Inventory
-
+    promised = store.claim_commitment("send", "modality", 30)
+    assert promised is not None
+    store.finish_commitment(promised, {})
     piles = Inventory(store.engine).piles("study", clock() - DAY, Keep(), clock())
-    assert [pile.study_uid for pile in piles] == ["1.2.2", "1.2.3"]
+    assert [pile.study_uid for pile in piles] == ["1.2.2"], "one is open, one is promised"
     assert all(store.purge(pile, clock() - DAY, Keep(), "test", "keep") for pile in piles)
     count, broken = queries.verify()
     assert broken is None and count > 10
