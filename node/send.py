@@ -3,6 +3,7 @@ to storage commitment. One thread per peer, so that a dead peer holds up nobody 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Mapping
@@ -88,7 +89,7 @@ class Sender:
         return True
 
     def deliver(self, delivery: Delivery) -> None:
-        """Send one claimed delivery and settle its row."""
+        """Send one claimed delivery and settle its row. When the node is stopping, the rest of its objects waits."""
         if delivery.attempts > self._config.send.attempts:
             self._fail(delivery, [], f"given up: the sender stopped in the middle of {delivery.attempts - 1} attempts")
             return
@@ -97,10 +98,13 @@ class Sender:
         broke: TryAgain | None = None
         uids = {self._spool.path(one.path): one.sop_uid for one in delivery.files}
         try:
-            for answer in peers.store(self._config, self._peer, list(uids)):
-                said.append(Answer(uids[answer.path], answer.stored, answer.status, answer.reason))
-                if answer.final and not answer.stored:
-                    final[said[-1].sop_uid] = answer.reason
+            with contextlib.closing(peers.store(self._config, self._peer, list(uids))) as answers:
+                for answer in answers:
+                    said.append(Answer(uids[answer.path], answer.stored, answer.status, answer.reason))
+                    if answer.final and not answer.stored:
+                        final[said[-1].sop_uid] = answer.reason
+                    if self._stop.is_set():
+                        break
         except TryAgain as error:
             broke = error
         left = set(uids.values()) - {one.sop_uid for one in said if one.stored}
@@ -111,6 +115,10 @@ class Sender:
             self._settle(self._store.finish_delivery, delivery, said, self._peer.commitment == "ask")
             self._say(log.info, "delivered", delivery, instances=len(said))
             self._well()
+        elif broke is None and self._stop.is_set() and len(said) < len(delivery.files):
+            reason = "the node is stopping"
+            self._settle(self._store.retry_delivery, delivery, said, reason, None, delivery.attempts - 1)
+            self._say(log.info, "delivery waits for the next start", delivery, sent=len(said))
         elif left <= set(final):
             self._fail(delivery, said, f"{self._peer.name} refused {_some(len(left))}: {next(iter(final.values()))}")
             self._well()

@@ -21,6 +21,7 @@ from pipelines.outputs.profiles import STANDARD, Form, Profile, forms_for
 log = logs.get(__name__)
 POLL = 0.1  # seconds between two looks
 _LONGEST_PAUSE = 60.0  # seconds between two attempts while the disk is full or no model process starts
+_STOPPING = "the node is stopping"
 
 
 class Work:
@@ -107,6 +108,7 @@ class Work:
 
     def _wait(self, job: Job, future: Future[Outcome], stop: threading.Event) -> Outcome:
         started = renewed = self._timer()
+        give_back_at: float | None = None  # once the node is stopping
         while True:
             try:
                 return future.result(timeout=0.5)
@@ -114,15 +116,18 @@ class Work:
                 now = self._timer()
                 if not future.running():
                     started = now  # a new model process is still loading, which is not the job's time
-                if stop.is_set():
-                    self._runner.kill("the node is stopping")
+                if stop.is_set() and give_back_at is None:
+                    give_back_at = time.monotonic() + self._config.node.stop_grace
+                if give_back_at is not None and time.monotonic() >= give_back_at:
+                    self._runner.kill(_STOPPING)
                 elif now - started > self._config.work.time_limit:
                     self._runner.kill(f"over the time limit of {self._config.work.time_limit:g} s")
                 elif now - renewed > self._config.work.lease / 3:
                     renewed = now
                     self._renew(job)
             except RunnerDied as error:
-                return Outcome("stopped" if stop.is_set() else "retry", str(error))
+                # A job that the stop ended is not to blame; one that dies meanwhile may be.
+                return Outcome("stopped" if str(error) == _STOPPING else "retry", str(error))
             except RunnerBroken as error:
                 return Outcome("stopped" if stop.is_set() else "held", str(error))
 

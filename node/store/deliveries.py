@@ -15,7 +15,7 @@ from node.store.base import Base
 from node.store.nouns import Answer, Delivery, OutputFile
 
 ROW = (
-    sa.select(deliveries, outputs.c.name, jobs.c.pipeline, jobs.c.revision, studies.c.study_uid)
+    sa.select(deliveries, outputs.c.name, jobs.c.pipeline, jobs.c.revision, jobs.c.purged_at, studies.c.study_uid)
     .join(outputs, outputs.c.id == deliveries.c.output_id)
     .join(jobs, jobs.c.id == outputs.c.job_id)
     .join(studies, studies.c.id == jobs.c.study_id)
@@ -106,6 +106,8 @@ class Deliveries(Base):
                 raise IllegalMove(f"delivery/{delivery_id}: no such delivery; `overread status` lists them")
             if row.state != "failed":
                 raise IllegalMove(f"delivery/{delivery_id} is {row.state}: only a failed one can be tried again")
+            if row.purged_at is not None:
+                raise IllegalMove(f"delivery/{delivery_id}: its files are purged; send the whole study again")
             values = {"due_at": self.clock(), "attempts": 0}
             connection.execute(askings.update().where(askings.c.delivery_id == delivery_id).values(counts=0))
             self._move_delivery(connection, row, "due", "asked for by a person", values, actor=actor)
