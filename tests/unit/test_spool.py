@@ -82,4 +82,4 @@ def test_a_result_that_the_disk_does_not_take_leaves_nothing(spool: Spool, monke
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
         patch.setattr(os, "fsync", full)
         spool.put_result([b"result"], "1.2", "1.2.3", "a" * 64)
-    assert not list(spool.incoming.iterdir()) and not list(spool.files())
+    assert not list(spool.incoming.iterdir()) and not list((spool.root / "results").rglob("*.dcm"))
