@@ -211,7 +211,7 @@ def demo(
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="The reference model to train: ct-lung.")],
+    model: Annotated[str, typer.Argument(help="The reference model to train: ct-lung or cxr-triage.")],
     out: Annotated[Path, typer.Option(help="The folder of the new model package.")],
     seed: int = 1,
     minutes: Annotated[float, typer.Option(help="At most this long.")] = 30.0,
