@@ -42,10 +42,11 @@ def _receive(config: Config, store: Store, spool: Spool, stop: threading.Event) 
 
 def _close(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
     from node import close
+    from node.counting import Counting
 
     routes = Routes(config, registry.names())
     _say_ready()
-    close.serve(store, Queries(store.engine), spool, routes, stop)
+    close.serve(store, Queries(store.engine), spool, routes, Counting(config), stop)
 
 
 def _work(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:

@@ -4,16 +4,19 @@ to storage commitment. One thread per peer, so that a dead peer holds up nobody 
 from __future__ import annotations
 
 import threading
+import time
 
-from node import confirm, logs, peers, retry
+from node import confirm, logs, peers, release, retry
 from node.config import Config
 from node.errors import GiveUp, IllegalMove, TryAgain
+from node.queries import Queries
 from node.sections import Peer
 from node.spool import Spool
 from node.store import Answer, Delivery, Store
 
 log = logs.get(__name__)
 POLL = 0.1  # seconds between two looks
+LOOK_AGAIN = 1.0  # seconds between two looks whether the study has changed, while an output of many instances is sent
 
 
 def serve(config: Config, store: Store, spool: Spool, stop: threading.Event, worker: str) -> None:
@@ -53,17 +56,29 @@ def _serve_peer(config: Config, peer: Peer, store: Store, spool: Spool, stop: th
 
 
 def deliver(config: Config, peer: Peer, store: Store, spool: Spool, delivery: Delivery) -> None:
-    """Send one claimed delivery and settle its row."""
+    """Send one claimed delivery and settle its row. What the study contradicts by now is withdrawn instead."""
     said: list[Answer] = []
     refused: str | None = None
+    queries = Queries(store.engine)
     try:
+        why, seen = release.why_not(queries, spool, delivery)
+        if why is not None:
+            store.withdraw_delivery(delivery, why)
+            log.warning("delivery withdrawn", peer=peer.name, study=delivery.study_uid, output=delivery.output,
+                        reason=why)  # fmt: skip
+            return
+        looked = time.monotonic()
         for answer in peers.store(config, peer, [spool.path(one.path) for one in delivery.files]):
             said.append(Answer(answer.sop_uid, answer.stored, answer.status, answer.reason))
             if answer.final and not answer.stored:
                 refused = refused or f"{peer.name} refused an instance: {answer.reason}"
+            if len(said) < len(delivery.files) and time.monotonic() - looked >= LOOK_AGAIN:
+                looked = time.monotonic()
+                if queries.standing(delivery.job_id).revision != seen.revision:
+                    raise TryAgain("the study changed while its result was sent", after=0)
         open_ones = {one.sop_uid for one in delivery.files} - {one.sop_uid for one in said if one.stored}
         if not open_ones:
-            store.finish_delivery(delivery, said, ask=peer.commitment == "ask")
+            store.finish_delivery(delivery, said, ask=peer.commitment != "none")
             log.info("delivered", peer=peer.name, study=delivery.study_uid, output=delivery.output, instances=len(said))
             return
         if refused is not None:
