@@ -100,10 +100,19 @@ class Counting:
             threads.shutdown(wait=False, cancel_futures=True)
 
     def _count(self, name: str, study_uid: str, ours: Collection[str]) -> int:
+        """In the peer's own thread, which alone writes whether it is away."""
         away = self._away[name]
         if time.monotonic() < away.until:  # found out while this question waited for its turn
             raise TryAgain(away.reason)
-        return self._ask(self._config, self._config.peer(name), study_uid, ours)
+        try:
+            counted = self._ask(self._config, self._config.peer(name), study_uid, ours)
+        except (TryAgain, GiveUp) as error:
+            pause = retry.backoff(away.times + 1, FIRST_PAUSE, LONGEST_PAUSE)
+            self._away[name] = _Away(error.reason, away.times + 1, time.monotonic() + pause)
+            log.warning("a peer does not say how many instances there are", peer=name, reason=error.reason)
+            raise
+        self._away[name] = _Away()
+        return counted
 
     def _settle(self, study_id: int, name: str) -> _Asked:
         """What is known, with the answer that has come since."""
@@ -115,7 +124,6 @@ class Counting:
         pause = retry.backoff(known.times, FIRST_PAUSE, LONGEST_PAUSE)
         known.again_at = time.monotonic() + pause
         if error is None:
-            self._away[name] = _Away()
             known.count = Count(name, running.result(), "", known.running_about)
             return known
         if isinstance(error, TryAgain | GiveUp | ConfigError):
@@ -124,14 +132,4 @@ class Counting:
             reason = f"{name} could not be asked ({type(error).__name__})"
             log.error("count failed", peer=name, error=type(error).__name__, where=logs.where(error))
         known.count = Count(name, known.count.instances, reason, known.running_about)
-        self._note_away(name, reason)
         return known
-
-    def _note_away(self, name: str, reason: str) -> None:
-        away, now = self._away[name], time.monotonic()
-        if now < away.until:
-            return
-        times = away.times + 1
-        pause = retry.backoff(times, FIRST_PAUSE, LONGEST_PAUSE)
-        self._away[name] = _Away(reason, times, now + pause)
-        log.warning("a peer does not say how many instances there are", peer=name, reason=reason)

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from node.close import Close, evidence
 from node.config import Config
-from node.counting import Count, Counting
+from node.counting import Counting
 from node.queries import OpenStudy, Queries
 from node.routes import Plan, Routes
 from node.sections import Node, Peer, Route
