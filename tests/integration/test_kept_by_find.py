@@ -73,7 +73,9 @@ def test_a_peer_that_finds_its_objects_late_gets_them_once(
         wait_until(lambda: state(node) == "committed", 30, "committed")
         assert stored_anyway == ALL and set(pacs.asked) == {("IMAGE", "1.2.3")}
         [line] = [line for line in check(node.config) if line.subject == "pacs"]
-        assert line.ok and "a C-FIND looks whether it keeps results" in line.text and line.text.endswith("takes queries")
+        assert (
+            line.ok and "a C-FIND looks whether it keeps results" in line.text and line.text.endswith("takes queries")
+        )
 
 
 def test_what_a_peer_never_finds_is_sent_so_often_and_then_a_person_must_look(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from node.sections import Node, Peer, Send
 from node.spool import Spool
 from node.store import JobResult, NewOutput, OutputFile, Store
 from node.work import Work
-from tests.conftest import Arrivals, Clock
+from tests.conftest import Arrivals
 from tests.senders import instance, write
 from tests.unit.test_work import DONE, Steered
 
@@ -44,8 +45,7 @@ class Source:
 
     def put(self, made: Any, digest: str) -> str:
         """A file in the spool."""
-        file = write(self.folder, made)
-        return self.spool.put(file, "1.2.3", digest)
+        return self.spool.put(write(self.folder, made), "1.2.3", digest)
 
     def done(self, store: Store, uid: str = "1.9", **changes: Any) -> None:
         """The job that is due ends, with one object of `uid` for the patient of `instance`."""
@@ -198,8 +198,6 @@ def test_a_correction_that_comes_while_the_job_runs_keeps_its_result_from_releas
     started = threading.Event()
 
     def run(request: Any) -> Any:
-        from concurrent.futures import Future
-
         held.append(Future())
         started.set()
         return held[0]
@@ -225,8 +223,8 @@ def test_a_correction_that_comes_while_the_job_runs_keeps_its_result_from_releas
     assert queries.former_result(again.study_id, "ct-lung", again.revision) is None
 
 
-def test_a_withdrawn_result_is_made_anew_even_when_the_source_is_again_what_it_was(
-    source: Source, store: Store, spool: Spool, queries: Queries, pacs: list[str], clock: Clock
+def test_a_result_that_was_withdrawn_everywhere_is_replaced_by_none(
+    source: Source, store: Store, spool: Spool, queries: Queries, pacs: list[str]
 ) -> None:
     source.done(store)
     source.comes(1, PatientName="Wrong^Name")
