@@ -24,6 +24,7 @@ _COLOUR = {
     "delivered": "green",
     "committed": "green",
     "skipped": "yellow",
+    "withdrawn": "yellow",
     "failed": "red",
     "ready": "green",
 }

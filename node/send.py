@@ -6,20 +6,23 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from node import confirm, logs, peers, retry
+from node import confirm, logs, peers, release, retry
 from node.config import Config
-from node.errors import Away, IllegalMove, TryAgain
+from node.errors import Away, GiveUp, IllegalMove, TryAgain
 from node.health import Health
 from node.peers.statuses import out_of_resources
+from node.queries import Queries
 from node.sections import Peer
 from node.spool import Spool
 from node.store import Answer, Delivery, Store
 
 log = logs.get(__name__)
 POLL = 0.1  # seconds between two looks
+LOOK_AGAIN = 1.0  # seconds between two looks whether the study has changed, while an output of many instances is sent
 _AFTER_A_DEFECT = 60.0  # seconds that a delivery waits whose sending broke: others go first
 
 
@@ -68,6 +71,7 @@ class Sender:
         self._config = config
         self._peer = peer
         self._store = store
+        self._queries = Queries(store.engine)
         self._spool = spool
         self._stop = stop
 
@@ -89,13 +93,25 @@ class Sender:
         return True
 
     def deliver(self, delivery: Delivery) -> None:
-        """Send one claimed delivery and settle its row. When the node is stopping, the rest of its objects waits."""
+        """Send one claimed delivery and settle its row. When the node is stopping, or the study changes, the rest of
+        its objects waits. What the study contradicts is withdrawn instead. Raises TryAgain without a database."""
         if delivery.attempts > self._config.send.attempts:
             self._fail(delivery, [], f"given up: the sender stopped in the middle of {delivery.attempts - 1} attempts")
+            return
+        try:
+            why, seen = release.why_not(self._queries, self._spool, delivery)
+        except GiveUp as error:
+            self._fail(delivery, [], error.reason)
+            return
+        if why is not None:
+            self._settle(self._store.withdraw_delivery, delivery, why)
+            self._say(log.warning, "delivery withdrawn", delivery, reason=why)
             return
         said: list[Answer] = []
         final: dict[str, str] = {}  # SOP Instance UID -> why the peer will never take it
         broke: TryAgain | None = None
+        halted: str | None = None
+        looked = time.monotonic()
         uids = {self._spool.path(one.path): one.sop_uid for one in delivery.files}
         try:
             with contextlib.closing(peers.store(self._config, self._peer, list(uids))) as answers:
@@ -103,7 +119,11 @@ class Sender:
                     said.append(Answer(uids[answer.path], answer.stored, answer.status, answer.reason))
                     if answer.final and not answer.stored:
                         final[said[-1].sop_uid] = answer.reason
-                    if self._stop.is_set():
+                    if len(said) < len(uids):
+                        if time.monotonic() - looked >= LOOK_AGAIN:
+                            looked, halted = time.monotonic(), self._changed(delivery, seen.revision)
+                        halted = "the node is stopping" if self._stop.is_set() else halted
+                    if halted is not None:
                         break
         except TryAgain as error:
             broke = error
@@ -112,18 +132,25 @@ class Sender:
             self._settle(self._store.retry_delivery, delivery, said, broke.reason, None, delivery.attempts - 1)
             self._away(broke.reason, unreachable=True)
         elif not left:
-            self._settle(self._store.finish_delivery, delivery, said, self._peer.commitment == "ask")
+            self._settle(self._store.finish_delivery, delivery, said, self._peer.commitment != "none")
             self._say(log.info, "delivered", delivery, instances=len(said))
             self._well()
-        elif broke is None and self._stop.is_set() and len(said) < len(delivery.files):
-            reason = "the node is stopping"
-            self._settle(self._store.retry_delivery, delivery, said, reason, None, delivery.attempts - 1)
-            self._say(log.info, "delivery waits for the next start", delivery, sent=len(said))
+        elif broke is None and halted is not None:
+            self._settle(self._store.retry_delivery, delivery, said, halted, None, delivery.attempts - 1)
+            self._say(log.info, "the rest of a delivery waits", delivery, reason=halted, sent=len(said))
         elif left <= set(final):
             self._fail(delivery, said, f"{self._peer.name} refused {_some(len(left))}: {next(iter(final.values()))}")
             self._well()
         else:
             self._again(delivery, said, broke, left)
+
+    def _changed(self, delivery: Delivery, revision: int) -> str | None:
+        """Why the rest is not to be sent now; None when the study still is as it was at the first look."""
+        try:
+            changed = self._queries.standing(delivery.job_id).revision != revision
+        except TryAgain as error:
+            return f"whether the study has changed cannot be looked up: {error.reason}"
+        return "the study changed while its result was sent" if changed else None
 
     def _again(self, delivery: Delivery, said: list[Answer], broke: TryAgain | None, left: set[str]) -> None:
         """Part of it is not stored, and may be another time."""

@@ -148,7 +148,9 @@ class Work:
     def _settle(self, job: Job, outcome: Outcome) -> None:
         if outcome.word == "done":
             assert outcome.result is not None
-            self._store.finish_job(job, outcome.outputs, outcome.result, self._takes)
+            if not self._store.finish_job(job, outcome.outputs, outcome.result, self._takes):
+                log.warning("result not released", study=job.study_uid, pipeline=job.pipeline, revision=job.revision)
+                return
             log.info("job done", study=job.study_uid, pipeline=job.pipeline, outputs=[o.name for o in outcome.outputs])
         elif outcome.word == "skipped":
             self._store.skip_job(job, outcome.reason, outcome.outputs, self._takes)

@@ -17,6 +17,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
+from pipelines import patient
+
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
                OverflowError, RecursionError, struct.error, zlib.error,
                BytesLengthException, InvalidDicomError)  # fmt: skip
@@ -127,7 +129,7 @@ class Study:
     ) -> Study:
         """Read the headers of `files`: paths, or path -> digest of content where the caller knows it already.
 
-        Raises NotAStudy when there is none, one cannot be read, or they belong to several studies.
+        Raises NotAStudy when there is none, one cannot be read, or they belong to several studies or patients.
         """
         digests = dict(files) if isinstance(files, Mapping) else dict.fromkeys(files, "")
         by_series: dict[str, list[Instance]] = {}
@@ -146,6 +148,10 @@ class Study:
             raise NotAStudy(f"{len(studies)} studies found where one is wanted (StudyInstanceUIDs "
                             f"{', '.join(sorted(studies)[:3])}, ...): give the folder of one study")  # fmt: skip
         series = tuple(Series(uid, tuple(found)) for uid, found in by_series.items())
+        whose = (patient.patient_of(one.header) for found in by_series.values() for one in found)
+        if differing := patient.disagreement(whose):
+            raise NotAStudy(f"its instances name more than one patient ({', '.join(differing)} differ): nothing is "
+                            "made of it, since it could be shown on the wrong one")  # fmt: skip
         return cls(next(iter(studies)), series, revision, replaces, skipped_files)
 
     @classmethod
@@ -185,6 +191,15 @@ def _study_of(path: Path) -> str:
         return str(header.get("StudyInstanceUID") or "")
     except _UNREADABLE:
         return ""
+
+
+def read_patient(path: Path) -> patient.Patient:
+    """What a DICOM file says of its patient. Raises NotAStudy when its header cannot be read."""
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(patient.KEYWORDS))
+        return patient.patient_of(header)
+    except _UNREADABLE as error:
+        raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
 
 
 def is_dicom(path: Path) -> bool:

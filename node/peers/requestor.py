@@ -1,5 +1,5 @@
-"""An association that we ask for: connect, negotiate, C-ECHO, C-STORE and the normalized services, release (PS3.8,
-9.2 as requestor).
+"""An association that we ask for: connect, negotiate, C-ECHO, C-STORE, C-FIND and the normalized services, release
+(PS3.8, 9.2 as requestor).
 
 Datasets go out as they lie in their files, without decoding. Like our acceptor it reads through
 node.pdu_guard and takes from pynetdicom the negotiation's PDUs.
@@ -8,6 +8,7 @@ node.pdu_guard and takes from pynetdicom the negotiation's PDUs.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import ssl
@@ -64,6 +65,7 @@ class Requestor:
         self._largest = _LARGEST_PDU
         self._buffer = memoryview(b"")
         self.longest_request = 0  # bytes of the dataset of a request that the peer may make here; 0: it may make none
+        self.deadline = math.inf  # by time.monotonic(): no message of the peer is waited for beyond it
         self._requests: deque[Message] = deque()  # of the peer, that came while we waited for an answer
         self._fragments: deque[dimse.Fragment] = deque()
         try:
@@ -184,6 +186,23 @@ class Requestor:
             self._send_parts([dimse.p_data_header(context_id, control, len(part)), part])
         return self._answer()
 
+    def find(
+        self, offer: Offer, identifier: bytes, most: int, match: Callable[[bytes], None]
+    ) -> tuple[int, str]:  # fmt: skip
+        """C-FIND: `match` gets the identifier of each match; (status, comment) of the last response. `most`: bytes of
+        one such identifier. Raises TryAgain, and what `match` raises."""
+        context_id = self._contexts[offer]
+        self._send_command(context_id, dimse.find_request(self._next_id(), offer[0]))
+        self._send_parts([dimse.p_data_header(context_id, dimse.LAST, len(identifier)), identifier])
+        while True:
+            message = self._message(most)
+            answer = message.command
+            if answer.status is None or answer.message_id != self._message_id or not answer.field & dimse.RESPONSE:
+                raise TryAgain(f"{self._where}: the answer has no status or belongs to another request")
+            if answer.status not in dimse.PENDING:
+                return answer.status, answer.comment
+            match(message.dataset)
+
     def wait_for_request(self, seconds: float) -> Message | None:
         """The next request of the peer, also one that came while we waited for an answer; None when none begins in
         time. Raises TryAgain when the association ends."""
@@ -212,16 +231,19 @@ class Requestor:
                 raise TryAgain(f"{self._where}: the answer has no status or belongs to another request")
             return answer.status, answer.comment
 
-    def _message(self) -> Message:
-        """The next message. Raises TryAgain when it does not come, or is none, or is too long."""
+    def _message(self, longest: int | None = None) -> Message:
+        """The next message, its dataset of at most `longest` bytes. Raises TryAgain when it does not come, or is none,
+        or is too long."""
         encoded, dataset = bytearray(), bytearray()
+        longest = self.longest_request if longest is None else longest
         command: dimse.Command | None = None
-        deadline = time.monotonic() + self._node.dimse_timeout  # for all of it, however it trickles
+        # For all of it, however it trickles.
+        deadline = min(time.monotonic() + self._node.dimse_timeout, self.deadline)
         while True:
             while not self._fragments:
                 self._take(*self._read(max(0.0, deadline - time.monotonic())))
             fragment = self._fragments.popleft()
-            part, most = (encoded, dimse.LONGEST_COMMAND) if fragment.is_command else (dataset, self.longest_request)
+            part, most = (encoded, dimse.LONGEST_COMMAND) if fragment.is_command else (dataset, longest)
             if len(part) + len(fragment.data) > most:
                 raise TryAgain(f"{self._where}: a message is too long")
             part += fragment.data

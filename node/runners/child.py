@@ -90,7 +90,7 @@ def _run(pipeline: Pipeline, study: Study, request: Request, ready: Ready) -> Ou
     series = ready.series(pipeline, study)
     former = request.former
     made_by = {**pipeline.model, "pipeline_version": pipeline.version}
-    if former and (former["series_uid"], former["input_digest"], former["model"]) == (
+    if former and not former["withdrawn"] and (former["series_uid"], former["input_digest"], former["model"]) == (
         series.SeriesInstanceUID, series.digest, made_by,
     ):  # fmt: skip
         reason = f"unchanged: revision {request.revision} brought nothing that {pipeline.name} reads"

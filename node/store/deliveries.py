@@ -15,7 +15,8 @@ from node.store.base import Base
 from node.store.nouns import Answer, Delivery, OutputFile
 
 ROW = (
-    sa.select(deliveries, outputs.c.name, jobs.c.pipeline, jobs.c.revision, jobs.c.purged_at, studies.c.study_uid)
+    sa.select(deliveries, outputs.c.name, outputs.c.job_id, jobs.c.pipeline, jobs.c.revision, jobs.c.purged_at,
+              studies.c.study_uid)
     .join(outputs, outputs.c.id == deliveries.c.output_id)
     .join(jobs, jobs.c.id == outputs.c.job_id)
     .join(studies, studies.c.id == jobs.c.study_id)
@@ -61,7 +62,7 @@ class Deliveries(Base):
             body = {"output": row.name, "peer": peer, "attempt": row.attempts + 1, "instances": len(files)}
             audit.append(connection, now, "delivery.claimed", "send", f"study/{row.study_uid}", body)
         sent = tuple(OutputFile(f.sop_uid, f.path, f.digest, f.size) for f in files)
-        return Delivery(row.id, row.study_uid, row.name, peer, row.attempts + 1, worker, sent)
+        return Delivery(row.id, row.study_uid, row.name, peer, row.attempts + 1, worker, sent, row.job_id)
 
     def hasten_deliveries(self, peer: str) -> int:
         """A peer is back: what waits for it waits no longer. Return how many."""
@@ -98,6 +99,10 @@ class Deliveries(Base):
         """Given up until a person looks."""
         self._settle_delivery(delivery, "failed", reason, said, {})
 
+    def withdraw_delivery(self, delivery: Delivery, reason: str) -> None:
+        """The study has changed since the result was made: it is not sent, or not any further."""
+        self._settle_delivery(delivery, "withdrawn", reason, (), {})
+
     def reset_delivery(self, delivery_id: int, actor: str) -> None:
         """A person asks for a failed delivery again. IllegalMove when it did not fail."""
         with self._write() as connection:
@@ -133,8 +138,12 @@ class Deliveries(Base):
                     [{"delivery_id": delivery.id, "sop_uid": one.sop_uid, "stored": int(one.stored),
                       "status": one.status, "reason": one.reason, "at": now} for one in said],
                 )  # fmt: skip
+            body: dict[str, Any] = {}
+            if state == "withdrawn":
+                there = sa.select(sa.func.count()).where(answers.c.delivery_id == delivery.id, answers.c.stored == 1)
+                body["already_there"] = connection.execute(there).scalar_one()
             told = [{"sop_uid": a.sop_uid, "status": a.status, "stored": a.stored} for a in said]
-            self._move_delivery(connection, row, state, reason, values, {"answers": told})
+            self._move_delivery(connection, row, state, reason, values, {"answers": told, **body})
             if ask:
                 self._plan_asking(connection, delivery.id, delivery.peer)
 

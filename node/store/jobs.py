@@ -94,12 +94,17 @@ class Jobs(Base):
         made: Sequence[NewOutput],
         result: JobResult,
         takes: Takes = lambda peer, form: True,
-    ) -> None:
+    ) -> bool:
         """Store a done job, its outputs, features, and one due delivery for each output and peer that `takes` it. An
-        urgent result (STAT) goes before all others, and so do the study's further jobs."""
+        urgent result (STAT) goes before all others, and so do the study's further jobs.
+
+        False: the study has changed since the job began. The job is skipped, and nothing of its result is kept.
+        """
         now = self.clock()
         with self._write() as connection:
             row = self._own_job(connection, job)
+            if not self._released(connection, job, now):
+                return False
             priority = max(row.priority, states.STAT) if result.urgent else row.priority
             if result.urgent:
                 same = (jobs.c.study_id == row.study_id) & jobs.c.state.in_(("due", "running"))
@@ -122,16 +127,31 @@ class Jobs(Base):
                 "model": json.dumps(dict(result.model)), "timings": json.dumps(dict(result.timings)),
             }  # fmt: skip
             self._settle_job(connection, job, "done", now, None, body, values)
+        return True
 
     def skip_job(
         self, job: Job, reason: str, made: Sequence[NewOutput] = (), takes: Takes = lambda peer, form: True
-    ) -> None:
-        """The pipeline does not take this study revision; `reason` is for a person. `made`: a report that says so."""
+    ) -> bool:
+        """The pipeline does not take this study revision; `reason` is for a person. `made`: a report that says so.
+        False as with `finish_job`, where there is such a report."""
         now = self.clock()
         with self._write() as connection:
             row = self._own_job(connection, job)
+            if made and not self._released(connection, job, now):
+                return False
             sizes = self._add_outputs(connection, job.id, made, job.peers, takes, row.priority, now)
             self._settle_job(connection, job, "skipped", now, reason, {"outputs": sizes} if sizes else {})
+        return True
+
+    def _released(self, connection: sa.Connection, job: Job, now: float) -> bool:
+        """Whether the study is still the one that the job ran on: each instance that comes late, or again with other
+        content (a patient's name that was corrected), makes a new revision. If not, the job is skipped."""
+        newest = connection.execute(sa.select(studies.c.revision).where(studies.c.id == job.study_id)).scalar_one()
+        if newest == job.revision:
+            return True
+        reason = f"superseded: revision {newest} of the study came while it ran; nothing of it is sent"
+        self._settle_job(connection, job, "skipped", now, reason, {})
+        return False
 
     def fail_job(self, job: Job, reason: str) -> None:
         """Given up until a person looks."""
