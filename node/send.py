@@ -94,7 +94,7 @@ class Sender:
 
     def deliver(self, delivery: Delivery) -> None:
         """Send one claimed delivery and settle its row. When the node is stopping, or the study changes, the rest of
-        its objects waits. What the study contradicts is withdrawn instead. Raises TryAgain without a database."""
+        its objects waits. What the study contradicts is withdrawn instead."""
         if delivery.attempts > self._config.send.attempts:
             self._fail(delivery, [], f"given up: the sender stopped in the middle of {delivery.attempts - 1} attempts")
             return
@@ -102,6 +102,9 @@ class Sender:
             why, seen = release.why_not(self._queries, self._spool, delivery)
         except GiveUp as error:
             self._fail(delivery, [], error.reason)
+            return
+        except TryAgain as error:
+            self._settle(self._store.retry_delivery, delivery, [], error.reason, None, delivery.attempts - 1)
             return
         if why is not None:
             self._settle(self._store.withdraw_delivery, delivery, why)

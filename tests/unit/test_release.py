@@ -88,7 +88,7 @@ def pacs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def _send(store: Store, spool: Spool) -> None:
     while (delivery := store.claim_delivery("s", "pacs", 30)) is not None:
-        send.deliver(CONFIG, PACS, store, spool, delivery)
+        send.Sender(CONFIG, PACS, store, spool, threading.Event()).deliver(delivery)
 
 
 def test_what_was_corrected_while_the_pacs_was_down_is_withdrawn_and_made_anew(
@@ -246,7 +246,7 @@ def test_a_result_that_one_of_two_peers_has_is_named_as_replaced_and_made_anew_f
     source.comes(1, PatientName="Other^Name")
     delivery = store.claim_delivery("s", "archive", 30)
     assert delivery is not None
-    send.deliver(CONFIG, PACS, store, spool, delivery)
+    send.Sender(CONFIG, PACS, store, spool, threading.Event()).deliver(delivery)
     assert [state for state, _ in source.deliveries()] == ["delivered", "withdrawn"]
     former = queries.former_result(1, "ct-lung", 9)
     assert former is not None and former["withdrawn"] and former["outputs"][0]["sop_uids"] == ["1.9.1"]
@@ -296,5 +296,5 @@ def test_without_a_database_nothing_is_sent(
     monkeypatch.setattr(Queries, "standing", away)
     delivery = store.claim_delivery("s", "pacs", 30)
     assert delivery is not None
-    send.deliver(CONFIG, PACS, store, spool, delivery)
+    send.Sender(CONFIG, PACS, store, spool, threading.Event()).deliver(delivery)
     assert source.deliveries() == [("due", "the database does not answer")] and not pacs
