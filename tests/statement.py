@@ -14,6 +14,33 @@ from node import dimse
 
 ROOT = Path(__file__).resolve().parents[1]
 Row = dict[str, str]
+# PS3.2 2025a, Annex N, down to the sections that every statement has
+OUTLINE = """1 Overview/1.1 Content and transfer/1.1.1 Structured reporting root template IDs/1.2 DIMSE services
+1.3 DICOM web services/1.4 Media services/1.5 Real-time video services/1.6 De-identification profiles
+1.7 Specific Character Sets/2 Table of contents/3 Introduction/3.1 Revision history/3.2 Audience/3.3 Remarks
+3.4 Terms and definitions/3.5 Abbreviations/3.6 References/4 Implementation model
+4.1 Application entities and data flow/4.1.1 Functional definition of OVERREAD
+5 Service and interoperability description/5.1 Mapping of services to application entities/5.2 DIMSE services
+5.2.1 Basic Worklist Management service/5.2.2 Modality Performed Procedure Step service
+5.2.3 Unified Worklist and Procedure Step service/5.2.4 Instance Availability Notification service
+5.2.5 Storage service/5.2.5.1 SCU of the Storage SOP classes/5.2.5.2 SCP of the Storage SOP classes
+5.2.6 Storage Commitment service/5.2.6.1 SCU of the Storage Commitment SOP class
+5.2.6.2 SCP of the Storage Commitment SOP class/5.2.7 Query/Retrieve service/5.2.8 Print Management service
+5.3 DICOM web services/5.4 Media services/5.5 Real-time video services/5.6 Cross-service considerations
+5.7 Specific Character Sets/6 Configuration/6.1 General configuration parameters/6.2 Configuration of DIMSE services
+6.3 Configuration of DICOM web services/6.4 Configuration of media services
+6.5 Configuration of real-time video services/6.6 Configuration of audit trail
+7 Network and media communication details/7.1 General/7.1.1 General association parameters/7.2 Specifications
+7.2.1 OVERREAD application entity/7.2.1.1 Sequencing of real-world activities/7.2.1.2 Association parameters
+7.2.1.3 Association initiation policy/7.2.1.4 Association acceptance policy/7.3 Status codes
+7.3.1 General AE communication and failure behaviour
+7.3.1.1 Communication failure behaviour as association initiator
+7.3.1.2 Communication failure handling as association acceptor/7.3.2 DIMSE services/7.3.2.5 Storage service
+7.3.2.6 Storage Commitment service/7.3.3 DICOM web services/8 Security/8.1 Introduction
+8.2 External network requirements/8.3 TCP port configuration/8.4 DICOM security profiles support
+8.5 User identity negotiation support/8.6 Web services security features/8.7 Other security features
+Annex A.A Information Object Definitions/Annex A.B Structured report content encoding/Annex A.C Security details
+Annex A.D Mapping of attributes/Annex A.E Code set usage"""
 
 
 @dataclass(frozen=True)
@@ -57,6 +84,11 @@ class Statement:
 def read() -> Statement:
     """The statement of this source tree."""
     return Statement((ROOT / "docs/conformance.md").read_text(encoding="utf-8"))
+
+
+def outline() -> list[str]:
+    """The headings of the template, in order."""
+    return [one for one in re.split(r"\n|/(?=[0-9A])", OUTLINE) if one]
 
 
 def codes_of(text: str) -> list[tuple[int, int]]:

@@ -1,15 +1,15 @@
 """docs/conformance.md says what the code does on the network: each table is held against the code that it describes.
-Its annexes are held by test_conformance_annexes.py."""
+Its section 6 is held by test_conformance_configuration.py, its annexes by test_conformance_annexes.py."""
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from pydantic.fields import FieldInfo
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, UID_dictionary
 from pynetdicom import ALL_TRANSFER_SYNTAXES
@@ -17,50 +17,21 @@ from pynetdicom.presentation import PresentationContext
 
 import node
 from node import commitment, confirm, dimse, implementation, pdu_guard, peers
+from node.config import Config
 from node.peers import commitment as asking
 from node.peers import proposal, requestor, statuses
 from node.receive import commitment as door_commitment
 from node.receive import listener, negotiation, promises
 from node.receive.negotiation import Request
-from node.sections import Node, Peer, Send, kebab
+from node.sections import Node, Peer
 from pipelines import ct_lung, pixels, registry
 from pipelines.outputs.encode import Encoder
 from tests import statement
+from tests.senders import instance, write
 
 STATEMENT = statement.read()
 TABLES = STATEMENT.tables
 CT = "1.2.840.10008.5.1.4.1.1.2"
-# PS3.2 2025a, Annex N, down to the sections that every statement has
-OUTLINE = """1 Overview/1.1 Content and transfer/1.1.1 Structured reporting root template IDs/1.2 DIMSE services
-1.3 DICOM web services/1.4 Media services/1.5 Real-time video services/1.6 De-identification profiles
-1.7 Specific Character Sets/2 Table of contents/3 Introduction/3.1 Revision history/3.2 Audience/3.3 Remarks
-3.4 Terms and definitions/3.5 Abbreviations/3.6 References/4 Implementation model
-4.1 Application entities and data flow/4.1.1 Functional definition of OVERREAD
-5 Service and interoperability description/5.1 Mapping of services to application entities/5.2 DIMSE services
-5.2.1 Basic Worklist Management service/5.2.2 Modality Performed Procedure Step service
-5.2.3 Unified Worklist and Procedure Step service/5.2.4 Instance Availability Notification service
-5.2.5 Storage service/5.2.5.1 SCU of the Storage SOP classes/5.2.5.2 SCP of the Storage SOP classes
-5.2.6 Storage Commitment service/5.2.6.1 SCU of the Storage Commitment SOP class
-5.2.6.2 SCP of the Storage Commitment SOP class/5.2.7 Query/Retrieve service/5.2.8 Print Management service
-5.3 DICOM web services/5.4 Media services/5.5 Real-time video services/5.6 Cross-service considerations
-5.7 Specific Character Sets/6 Configuration/6.1 General configuration parameters/6.2 Configuration of DIMSE services
-6.3 Configuration of DICOM web services/6.4 Configuration of media services
-6.5 Configuration of real-time video services/6.6 Configuration of audit trail
-7 Network and media communication details/7.1 General/7.1.1 General association parameters/7.2 Specifications
-7.2.1 OVERREAD application entity/7.2.1.1 Sequencing of real-world activities/7.2.1.2 Association parameters
-7.2.1.3 Association initiation policy/7.2.1.4 Association acceptance policy/7.3 Status codes
-7.3.1 General AE communication and failure behaviour
-7.3.1.1 Communication failure behaviour as association initiator
-7.3.1.2 Communication failure handling as association acceptor/7.3.2 DIMSE services/7.3.2.5 Storage service
-7.3.2.6 Storage Commitment service/7.3.3 DICOM web services/8 Security/8.1 Introduction
-8.2 External network requirements/8.3 TCP port configuration/8.4 DICOM security profiles support
-8.5 User identity negotiation support/8.6 Web services security features/8.7 Other security features
-Annex A.A Information Object Definitions/Annex A.B Structured report content encoding/Annex A.C Security details
-Annex A.D Mapping of attributes/Annex A.E Code set usage"""
-
-
-def outline() -> list[str]:
-    return [one for one in re.split(r"\n|/(?=[0-9A])", OUTLINE) if one]
 
 
 def request(sop_class: str, syntaxes: list[str], **roles: tuple[bool, bool]) -> Request:
@@ -79,7 +50,7 @@ def accepted(sop_class: str, *may: str, syntaxes: list[str] | None = None, **rol
 
 
 def test_its_headings_are_those_of_the_template_in_order() -> None:
-    wanted = outline()
+    wanted = statement.outline()
     assert [one for one in STATEMENT.headings if one in set(wanted)] == wanted
     numbers = [[int(part) for part in one.split()[0].split(".")] for one in STATEMENT.headings if one[0].isdigit()]
     assert numbers == sorted(numbers)
@@ -140,6 +111,10 @@ def test_services_are_those_that_code_proposes_and_accepts() -> None:
     proposed = {row["UID"] for row in TABLES["1-3"] if row["SCU"] == "yes" and row["UID"]}
     assert statement.standard_uids_in("node/peers") - beside == proposed
     assert {*STATEMENT.column("7-2", "UID")} == proposed
+    without = [(row["service"], row["SCU"], row["SCP"]) for row in TABLES["1-3"] if not row["UID"]]
+    assert [one for one in without if "yes" in one] == [("Storage", "yes", "yes")]
+    for service in ("Worklist", "MPPS", "UPS", "Query/Retrieve", "Printing"):
+        assert any(service in name for name, *_ in without), service
     provided = {row["UID"] for row in TABLES["1-3"] if row["SCP"] == "yes" and row["UID"]}
     assert provided == {*STATEMENT.column("7-3", "UID")}
     everything = ("store", "echo", "commit", "report")
@@ -148,23 +123,65 @@ def test_services_are_those_that_code_proposes_and_accepts() -> None:
     }
 
 
-def test_proposed_contexts_are_in_the_syntaxes_and_the_order_that_it_says() -> None:
-    told = {row["activity"]: re.findall(r"1\.2\.[\d.]+", row["transfer syntaxes, each in a context of its own, "
-                                                           "in this order"]) for row in TABLES["7-2"]}  # fmt: skip
-    assert [uid for _, uid in asking._OFFERS] == told["ask for storage commitment"]
-    assert told["answer a storage commitment request"] == told["ask for storage commitment"]
-    assert [peers._VERIFICATION[1]] == told["overread check"]
+class Proposed(Exception):
+    """What was about to be proposed."""
+
+
+def proposed(monkeypatch: pytest.MonkeyPatch, ask: Callable[[], object]) -> tuple[list[tuple[str, str]], str | None]:
+    """The presentation contexts that `ask` would propose, and the class of which we would be the SCP."""
+
+    def stop(door: Node, peer: Peer, offers: Sequence[tuple[str, str]], as_scp: str | None = None) -> None:
+        raise Proposed(list(offers), as_scp)
+
+    monkeypatch.setattr(peers, "Requestor", stop)
+    monkeypatch.setattr(asking, "Requestor", stop)
+    with pytest.raises(Proposed) as caught:
+        ask()
+    return caught.value.args
+
+
+def test_proposed_contexts_are_those_that_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, pacs = Config(), Peer(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
+    one = commitment.Reference(CT, "1.2.3")
+    write(tmp_path, instance())
+    asks: dict[str, Callable[[], object]] = {
+        "send a result": lambda: list(peers.store(config, pacs, list(tmp_path.iterdir()))),
+        "ask for storage commitment": lambda: asking.ask(
+            config, pacs, commitment.Request("1.2", (one,)), 1, lambda: None, lambda _: None
+        ),
+        "answer a storage commitment request": lambda: asking.report(config, pacs, commitment.Report("1.2", (one,))),
+        "overread check": lambda: peers.echo(config, pacs),
+    }
+    told = {row["activity"]: row for row in TABLES["7-2"]}
+    assert set(told) == {*asks, "overread send"}
+    for activity, ask in asks.items():
+        row, (offers, as_scp) = told[activity], proposed(monkeypatch, ask)
+        syntaxes = next(row[name] for name in row if name.startswith("transfer syntaxes"))
+        assert offers == [(row["UID"] or CT, syntax) for syntax in syntaxes.split(", ")]
+        assert (row["role"], row["extended negotiation"]) == (
+            ("SCU", "none") if as_scp is None else ("SCP", "role selection: SCP")
+        )
+
+
+def test_results_are_written_in_no_other_syntax() -> None:
     made = Dataset()
     made.file_meta = FileMetaDataset()
-    for uid in ALL_TRANSFER_SYNTAXES:
+    for uid in set(ALL_TRANSFER_SYNTAXES) - {ExplicitVRLittleEndian}:
         made.file_meta.TransferSyntaxUID = UID(uid)
-        if str(uid) not in told["send a result"]:
-            with pytest.raises(ValueError, match="Explicit VR Little Endian"):
-                Encoder().encode(made)
+        with pytest.raises(ValueError, match="Explicit VR Little Endian"):
+            Encoder().encode(made)
+
+
+def test_names_are_those_of_the_standard() -> None:
+    for row in (row for rows in TABLES.values() for row in rows if row.get("UID") in UID_dictionary):
+        name = UID_dictionary[row["UID"]][0].removesuffix(" SOP Class")
+        told = row.get("SOP class") or row["transfer syntax"].removesuffix(" (retired)")
+        assert told in (name, name.removesuffix(" Storage"), f"Storage Commitment, {name}"), row
 
 
 @pytest.mark.parametrize("row", TABLES["7-3"], ids=lambda row: f"{row['SOP class']} as {row['role']}")
 def test_accepted_contexts_want_the_word_and_the_syntaxes_that_it_says(row: statement.Row) -> None:
+    assert row["role"] == "SCP" or row["UID"] == commitment.PUSH_MODEL
     word = {'commitment = "ask"': "report"}.get(row["wanted in may"], row["wanted in may"])
     others = {"echo", "store", "commit", "report"} - {word}
     uid = row["UID"] or CT
@@ -175,6 +192,10 @@ def test_accepted_contexts_want_the_word_and_the_syntaxes_that_it_says(row: stat
         assert (accepted(uid, word, syntaxes=[syntax], **roles) == syntax) is (not told or syntax in told), syntax
     for first, second in itertools.pairwise(told):
         assert accepted(uid, word, syntaxes=["1.2.3.4", second, first], **roles) == second
+
+
+def test_accepted_contexts_are_told_of_each_word() -> None:
+    assert sorted(STATEMENT.column("7-3", "wanted in may")) == ["commit", 'commitment = "ask"', "echo", "store"]
 
 
 def test_what_is_not_accepted_gets_the_results_that_it_says() -> None:
@@ -223,51 +244,6 @@ def test_statuses_that_we_receive_mean_what_it_says() -> None:
     taken, again, never = (statement.codes_of(row["status codes"]) for row in TABLES["7-10"])
     for meaning, codes in (("stored", taken), ("again", again), ("never", never)):
         assert codes == [(first, last) for first, last, one, _ in statuses.TABLE if one == meaning]
-
-
-def setting(key: str) -> FieldInfo:
-    """`node.max-pdu` -> the field of the configuration."""
-    section, _, name = key.partition(".")
-    return {"node": Node, "send": Send, "peer": Peer}[section].model_fields[name.replace("-", "_")]
-
-
-def written(default: Any) -> str:
-    if isinstance(default, bool) or default is None:
-        return str(default).lower()
-    return str(list(default)).replace("'", '"') if isinstance(default, tuple) else str(default)
-
-
-def limits(field: FieldInfo) -> str | None:
-    """In words; None where the type alone says it."""
-    choices = re.findall(r"'([\w-]+)'", str(field.annotation)) if "Literal" in str(field.annotation) else []
-    if choices:
-        return ", ".join(choices)
-    bounds = {type(one).__name__: next(value for name in ("ge", "gt", "le") if (value := getattr(one, name, None))
-              is not None) for one in field.metadata if type(one).__name__ in ("Ge", "Gt", "Le")}  # fmt: skip
-    if "Le" in bounds:
-        return f"{bounds['Ge']} to {bounds['Le']}"
-    return " ".join(f"{'from' if kind == 'Ge' else 'over'} {bound}" for kind, bound in bounds.items()) or None
-
-
-@pytest.mark.parametrize("row", TABLES["6-1"], ids=lambda row: row["key"])
-def test_defaults_and_ranges_are_those_of_the_configuration(row: statement.Row) -> None:
-    field = setting(row["key"])
-    assert row["default"] == written(field.default)
-    assert limits(field) in (None, row["range"])
-
-
-def test_every_key_that_the_network_side_has_is_there() -> None:
-    said = set(STATEMENT.column("6-1", "key"))
-    assert {f"send.{kebab(name)}" for name in Send.model_fields} <= said
-    at_door = [name for name in Node.model_fields if re.search("max_|timeout|port|plain|tls|title", name)]
-    assert {f"node.{kebab(name)}" for name in at_door} <= said
-    rights = [name for name in Peer.model_fields if re.search("may|address|tls|certificate|associations|commit", name)]
-    assert {f"peer.{kebab(name)}" for name in rights} <= said
-
-
-def test_ports_are_those_of_the_configuration() -> None:
-    for row in TABLES["8-1"][:2]:
-        assert row["default"] == written(setting(row["port"]).default)
 
 
 def test_association_parameters_are_those_of_the_code() -> None:
