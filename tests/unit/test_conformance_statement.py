@@ -13,6 +13,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, UID_dictionary
 from pynetdicom import ALL_TRANSFER_SYNTAXES
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext
 
 import node
@@ -215,6 +216,22 @@ def test_rejections_and_aborts_are_those_of_the_code() -> None:
     broken = statement.numbers_given_to("BrokenPdu", "node/receive", "node/pdu_guard.py")
     aborts = [one for one in statement.numbers_given_to("abort", "node/receive") if one]
     assert {int(one) for one in STATEMENT.column("7-7", "reason")} == {(one or [0])[0] for one in (*broken, *aborts)}
+
+
+def plain(text: str) -> str:
+    return text.lower().replace("-", " ").replace("zed", "sed").replace("reason not specified", "no reason given")
+
+
+def test_reasons_are_called_as_in_the_standard() -> None:
+    for row in TABLES["7-6"]:
+        rejection = A_ASSOCIATE_RJ()
+        result, source, reason = (int(row[name]) for name in ("result", "source", "reason"))
+        rejection.decode(negotiation.Rejection(result, source, reason, "").encode())
+        assert plain(rejection.reason_str) == plain(row["meaning"])
+    for row in TABLES["7-7"]:
+        abort = A_ABORT_RQ()
+        abort.decode(negotiation.abort(int(row["reason"])))
+        assert plain(abort.reason_str) == plain(row["meaning"]) and abort.source == 2
 
 
 def test_statuses_that_we_send_are_those_of_the_code() -> None:
