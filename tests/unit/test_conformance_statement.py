@@ -20,12 +20,12 @@ import node
 from node import commitment, confirm, dimse, implementation, pdu_guard, peers
 from node.config import Config
 from node.peers import commitment as asking
-from node.peers import proposal, requestor, statuses
+from node.peers import find, proposal, requestor, statuses
 from node.receive import commitment as door_commitment
 from node.receive import listener, negotiation, promises
 from node.receive.negotiation import Request
 from node.sections import Node, Peer
-from pipelines import ct_lung, pixels, registry
+from pipelines import ct_lung, cxr_triage, pixels, registry
 from pipelines.outputs.encode import Encoder
 from tests import statement
 from tests.senders import instance, write
@@ -100,9 +100,9 @@ def test_transfer_syntaxes_of_storage_are_chosen_and_read_as_it_says() -> None:
 
 
 def test_pipelines_read_the_classes_that_it_says() -> None:
-    assert registry.names() == (ct_lung.NAME,)  # a further one: its classes belong here
+    assert registry.names() == (ct_lung.NAME, cxr_triage.NAME)  # a further one: its classes belong here
     read = {row["UID"]: row["SOP class"] for row in TABLES["1-1"] if row["read"] == "yes"}
-    assert read == ct_lung.ACCEPTS.sop_classes
+    assert read == {**ct_lung.ACCEPTS.sop_classes, **cxr_triage.ACCEPTS.sop_classes}
     assert all(row["received"] == "yes" and accepted(row["UID"], "store") for row in TABLES["1-1"])
 
 
@@ -136,6 +136,7 @@ def proposed(monkeypatch: pytest.MonkeyPatch, ask: Callable[[], object]) -> tupl
 
     monkeypatch.setattr(peers, "Requestor", stop)
     monkeypatch.setattr(asking, "Requestor", stop)
+    monkeypatch.setattr(find, "Requestor", stop)
     with pytest.raises(Proposed) as caught:
         ask()
     return caught.value.args
@@ -151,6 +152,7 @@ def test_proposed_contexts_are_those_that_it_says(tmp_path: Path, monkeypatch: p
             config, pacs, commitment.Request("1.2", (one,)), 1, lambda: None, lambda _: None
         ),
         "answer a storage commitment request": lambda: asking.report(config, pacs, commitment.Report("1.2", (one,))),
+        "query": lambda: find.count(config, pacs, "1.2"),
         "overread check": lambda: peers.echo(config, pacs),
     }
     told = {row["activity"]: row for row in TABLES["7-2"]}
@@ -270,7 +272,7 @@ def test_association_parameters_are_those_of_the_code() -> None:
         implementation.IMPLEMENTATION_VERSION_NAME, door.max_pdu, requestor._LARGEST_PDU, promises._LARGEST,
         pdu_guard.LONGEST_REQUEST, dimse.LONGEST_COMMAND, proposal.MOST_CONTEXTS, door.max_associations,
         door.max_associations_per_address, Peer.model_fields["associations"].default, listener.HALL,
-        listener.HALL_PER_ADDRESS, listener.STRANGERS, int(listener.GRACE), 1,
+        listener.HALL_PER_ADDRESS, listener.STRANGERS, int(door.stop_grace), 1,
     )]  # fmt: skip
 
 
