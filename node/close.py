@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from node import logs
+from node import faults, logs
 from node.errors import TryAgain
 from node.plans import plan_of
 from node.queries import OpenStudy, Queries, StoredInstance
@@ -90,8 +90,10 @@ class Close:
             log.error("study mixes patients", study=study.study_uid)
         elif not jobs:
             told["refused"] = "no route takes this study"
+        faults.point("close.decided")
         closed = self._store.close_study(study.id, study.last_received_at, reason, jobs, told)
         if closed:
+            faults.point("close.committed")
             self._plans.pop(study.id, None)
             log.info("study closed", study=study.study_uid, revision=study.revision, reason=reason,
                      instances=len(instances), jobs=[job.pipeline for job in jobs])  # fmt: skip

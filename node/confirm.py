@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node import logs, retry
+from node import faults, logs, retry
 from node.commitment import Report, Request
 from node.config import Config
 from node.errors import GiveUp, TryAgain
@@ -64,15 +64,14 @@ def take(config: Config, store: Store, peer: str, report: Report, actor: str) ->
 
 def tell(config: Config, peer: Peer, store: Store, spool: Spool, asked: Commitment) -> None:
     """Answer one claimed request on an association of our own, and settle its row."""
+    faults.point("send.telling")
     try:
         report = answer(Queries(store.engine), spool, asked)
         commitment.report(config, peer, report)
-        store.finish_commitment(asked, dict(report.failed))
-        log.info("storage commitment answered", peer=peer.name, committed=len(report.committed),
-                 failed=len(report.failed))  # fmt: skip
     except GiveUp as error:
         store.fail_commitment(asked, error.reason)
         log.error("storage commitment cannot be answered", peer=peer.name, reason=error.reason)
+        return
     except TryAgain as error:
         if asked.attempts >= config.send.attempts:
             store.fail_commitment(asked, f"{error.reason} ({asked.attempts} attempts)")
@@ -81,10 +80,15 @@ def tell(config: Config, peer: Peer, store: Store, spool: Spool, asked: Commitme
         pause = retry.backoff(asked.attempts, config.send.retry_after, config.send.longest_wait)
         store.retry_commitment(asked, error.reason, store.clock() + pause)
         log.warning("storage commitment answer waits", peer=peer.name, reason=error.reason, seconds=round(pause, 1))
+        return
+    faults.point("send.told")
+    store.finish_commitment(asked, dict(report.failed))
+    log.info("storage commitment answered", peer=peer.name, committed=len(report.committed), failed=len(report.failed))
 
 
 def ask(config: Config, peer: Peer, store: Store, asking: Asking) -> None:
     """Send one claimed request, and settle its row; the answer may be taken here or by the listener."""
+    faults.point("send.asking")
     try:
         commitment.ask(
             config, peer, Request(asking.transaction_uid, asking.references), WAIT_HERE,
@@ -105,4 +109,6 @@ def ask(config: Config, peer: Peer, store: Store, asking: Asking) -> None:
 
 
 def _take(config: Config, store: Store, peer: str, report: Report) -> None:
+    faults.point("send.report-heard")
     take(config, store, peer, report, "send")
+    faults.point("send.report-taken")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 
-from node import confirm, logs, peers, retry
+from node import confirm, faults, logs, peers, retry
 from node.config import Config
 from node.errors import GiveUp, IllegalMove, TryAgain
 from node.sections import Peer
@@ -45,6 +45,7 @@ def _serve_peer(config: Config, peer: Peer, store: Store, spool: Spool, stop: th
                 stop.wait(POLL)
         except (TryAgain, IllegalMove) as error:
             log.warning("send waits", peer=peer.name, reason=str(error))
+            released = False  # what was claimed, whether or not we heard so, goes back to due
             stop.wait(2)
         except Exception as error:  # noqa: BLE001  the loop's one broad except: a defect must not stop deliveries
             log.error("send failed", peer=peer.name, error=type(error).__name__, where=logs.where(error))
@@ -54,26 +55,26 @@ def _serve_peer(config: Config, peer: Peer, store: Store, spool: Spool, stop: th
 
 def deliver(config: Config, peer: Peer, store: Store, spool: Spool, delivery: Delivery) -> None:
     """Send one claimed delivery and settle its row."""
+    faults.point("send.claimed")
     said: list[Answer] = []
     refused: str | None = None
     try:
         for answer in peers.store(config, peer, [spool.path(one.path) for one in delivery.files]):
+            faults.point("send.answered")
             said.append(Answer(answer.sop_uid, answer.stored, answer.status, answer.reason))
             if answer.final and not answer.stored:
                 refused = refused or f"{peer.name} refused an instance: {answer.reason}"
         open_ones = {one.sop_uid for one in delivery.files} - {one.sop_uid for one in said if one.stored}
-        if not open_ones:
-            store.finish_delivery(delivery, said, ask=peer.commitment == "ask")
-            log.info("delivered", peer=peer.name, study=delivery.study_uid, output=delivery.output, instances=len(said))
-            return
-        if refused is not None:
+        if open_ones and refused is not None:
             raise GiveUp(refused)
-        raise TryAgain(f"{peer.name} has not stored {len(open_ones)} of {len(delivery.files)} instances"
-                       + (f": {said[-1].reason}" if said else ""))  # fmt: skip
+        if open_ones:
+            raise TryAgain(f"{peer.name} has not stored {len(open_ones)} of {len(delivery.files)} instances"
+                           + (f": {said[-1].reason}" if said else ""))  # fmt: skip
     except GiveUp as error:
         store.fail_delivery(delivery, said, error.reason)
         log.error("delivery failed", peer=peer.name, study=delivery.study_uid, output=delivery.output,
                   reason=error.reason, delivery=delivery.id)  # fmt: skip
+        return
     except TryAgain as error:
         if delivery.attempts >= config.send.attempts:
             reason = f"{error.reason} ({delivery.attempts} attempts)"
@@ -86,3 +87,9 @@ def deliver(config: Config, peer: Peer, store: Store, spool: Spool, delivery: De
         store.retry_delivery(delivery, said, error.reason, store.clock() + pause)
         log.warning("delivery waits", peer=peer.name, study=delivery.study_uid, output=delivery.output,
                     reason=error.reason, seconds=round(pause, 1))  # fmt: skip
+        return
+    # Not above: a database that is away now is no fault of the peer, which has everything.
+    faults.point("send.stored")
+    store.finish_delivery(delivery, said, ask=peer.commitment == "ask")
+    faults.point("send.finished")
+    log.info("delivered", peer=peer.name, study=delivery.study_uid, output=delivery.output, instances=len(said))

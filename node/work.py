@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future, TimeoutError
 
-from node import logs, retry
+from node import faults, logs, retry
 from node.ahead import LookAhead
 from node.config import Config
 from node.errors import IllegalMove, TryAgain
@@ -73,6 +73,7 @@ class Work:
 
     def run(self, job: Job, stop: threading.Event) -> None:
         """Run one claimed job and settle its row."""
+        faults.point("work.claimed")
         newest = self._queries.current_revision(job.study_id)
         if newest > job.revision:
             self._store.skip_job(job, f"superseded: revision {newest} of the study has come")
@@ -89,8 +90,12 @@ class Work:
             say_unsuitable=any(one.say_unsuitable for one in self._config.routes if one.name in job.routes),
         )  # fmt: skip
         log.info("job runs", study=job.study_uid, pipeline=job.pipeline, revision=job.revision, attempt=job.attempts)
-        outcome = self._wait(job, self._runner.run(request), stop)
+        running = self._runner.run(request)
+        faults.point("work.running")
+        outcome = self._wait(job, running, stop)
+        faults.point("work.outcome")
         self._settle(job, outcome)
+        faults.point("work.finished")
 
     def _wait(self, job: Job, future: Future[Outcome], stop: threading.Event) -> Outcome:
         started = self._store.clock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from node import dimse, logs, tls
+from node import dimse, faults, logs, tls
 from node.config import Config
 from node.errors import Refused, TryAgain
 from node.receive.admission import Allowlist, Refusals, how_to_admit
@@ -54,6 +54,7 @@ class Reception:
         except TryAgain as away:
             self._leave(address, peer.name)
             return self._reject(request, address, Rejection(2, 3, 1, away.reason))
+        faults.point("receive.admitted")
         may = frozenset(peer.may) | (frozenset({"report"}) if peer.commitment == "ask" else frozenset())
         return Guest(self, association, peer.name, may, request.calling_ae, request.called_ae, address)
 
@@ -107,6 +108,7 @@ class Reception:
         with self._lock:
             ends, self._unrecorded = self._unrecorded, []
         for index, (association, how) in enumerate(ends):
+            faults.point("receive.ending")
             try:
                 self._store.end_association(association, how)
             except TryAgain as away:
@@ -136,6 +138,7 @@ class Guest:
 
     def answered(self) -> None:
         """The sender has its answer."""
+        faults.point("receive.answered")
         self.reception.storage.blanks.prepare()
 
     def refused(self, command: dimse.Command, refusal: Refused) -> None:

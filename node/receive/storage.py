@@ -14,7 +14,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.values import convert_SQ
 
-from node import dimse, header
+from node import dimse, faults, header
 from node.errors import Refused, TryAgain
 from node.part10 import file_head
 from node.receive.commit import GroupCommit
@@ -144,6 +144,7 @@ class Instance:
         name = hashlib.sha256("\x1f".join(told_apart_by).encode()).hexdigest()
         self._close()
         spool = self._storage.spool
+        faults.point("receive.written")
         try:
             path = spool.put(self._path, identity.StudyInstanceUID, name)
             patient = self._storage.store.patient_digest(identity.PatientID, identity.IssuerOfPatientID)
@@ -154,6 +155,7 @@ class Instance:
                 size=self._head_size + self._size, path=path,
                 association_id=self._association, peer=self._peer, patient_digest=patient, ours=_is_ours(identity),
             )  # fmt: skip
+            faults.point("receive.durable")
             self._storage.commits.commit(received)
         except OSError as error:
             raise _no_room(error) from error

@@ -319,6 +319,17 @@ def test_a_listener_that_starts_calls_the_former_ones_associations_lost(tmp_path
         assert node.rows("select ended from associations") == [{"ended": "lost"}]
 
 
+def test_regression_a_listener_that_starts_sweeps_what_a_former_one_left_half_written(tmp_path):
+    """Each death of the listener left up to 16 blanks and whatever was coming in until the whole node started again."""
+    incoming = tmp_path / "spool" / "incoming"
+    incoming.mkdir(parents=True)
+    (incoming / "0123.tmp").write_bytes(b"half an instance")
+    (incoming / "4567.dcm.17.part").write_bytes(b"half a result, of the model process")
+    with listening(tmp_path) as node:
+        assert [path.name for path in incoming.iterdir()] == ["4567.dcm.17.part"]
+        assert node.events("spool.swept") == [{"half_written": 1, "without_row": 0}]
+
+
 def test_the_listener_never_imports_torch_or_highdicom():
     code = "import sys, node.receive; print([m for m in ('torch', 'monai', 'highdicom') if m in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

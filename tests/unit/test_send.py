@@ -151,3 +151,46 @@ def test_a_dead_peer_holds_up_nobody_else(store: Store, spool: Spool, queries: Q
     stuck.set()
     loop.join(20)
     assert delivered_beside_it.get("delivered") == 1 and delivered_beside_it.get("sending") == 1
+
+
+def _database_fails_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish, failed = store.finish_delivery, []
+
+    def fail_once(*arguments: Any, **named: Any) -> None:
+        if not failed:
+            failed.append(True)
+            raise TryAgain("the database does not take the write")
+        finish(*arguments, **named)
+
+    monkeypatch.setattr(store, "finish_delivery", fail_once)
+
+
+def test_regression_a_database_that_is_away_when_all_is_stored_is_not_the_peers_fault(
+    store: Store, spool: Spool, queries: Queries, pacs: Pacs, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counted as a failed attempt of the peer, and at the last one the delivery failed with everything stored."""
+    pacs.says = {"1.9.0": TryAgain("pacs does not answer")}
+    _deliver(store, spool)
+    clock.tick(11)
+    pacs.says = {}
+    _database_fails_once(store, monkeypatch)
+    with pytest.raises(TryAgain, match="database"):
+        _deliver(store, spool)
+    assert _delivery(queries)["state"] == "sending"
+
+
+def test_regression_a_delivery_that_could_not_be_recorded_goes_on_at_once_and_not_when_its_lease_ends(
+    store: Store, spool: Spool, queries: Queries, pacs: Pacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop kept the row that it had claimed: the delivery waited for the end of its own lease, five minutes."""
+    _database_fails_once(store, monkeypatch)
+    stop = threading.Event()
+    loop = threading.Thread(target=send.serve, args=(CONFIG, store, spool, stop, "s"))
+    loop.start()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and _delivery(queries)["state"] != "delivered":
+        time.sleep(0.05)
+    stop.set()
+    loop.join(20)
+    assert _delivery(queries)["state"] == "delivered"
+    assert pacs.sent == ["1.9.0", "1.9.1", "1.9.2"] * 2
