@@ -38,7 +38,7 @@ def die_at(house: House, point: str, random: Random, word: str = "kill") -> list
     if first == "node":  # it dies again while it starts, and is started until it is there
         house.kill("node")
     if not _wait(house, point):
-        return [f"{point} was not reached within 60 s ({sending.uid})"]
+        return [f"{point} was not reached within 240 s ({sending.uid})"]
     house.points[point] += 1
     if word == "stop":
         _without_database(house, random)
@@ -53,14 +53,14 @@ def die_at(house: House, point: str, random: Random, word: str = "kill") -> list
 
 
 def _kill(house: House, victim: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not house.kill(victim):
         assert time.monotonic() < deadline, f"there is no process {victim}"
         time.sleep(0.1)
 
 
 def _wait(house: House, point: str) -> bool:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not house.node.reached(point):
         if time.monotonic() > deadline:
             (house.node.faults / point).unlink(missing_ok=True)

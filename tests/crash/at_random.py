@@ -33,7 +33,7 @@ def _kill(house: House, victim: str, random: Random) -> None:
     if victim == "database":
         house.stop_database(random.uniform(0, 2))
         return
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not house.kill(victim):
         assert time.monotonic() < deadline, f"there is no process {victim}"
         time.sleep(0.05)

@@ -75,7 +75,7 @@ class KilledNode(RunningNode):
 
     def start(self) -> None:
         """Start and wait until it is ready; again when it was killed, or its database was, before it was."""
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline:
             self.end()
             self.starts += 1

@@ -58,7 +58,7 @@ class Sending:
 class Modality:
     """Sends to the node at `config` and hears its answers about storage commitment."""
 
-    def __init__(self, port: int, seconds: float = 240) -> None:
+    def __init__(self, port: int, seconds: float = 600) -> None:
         self.port = port
         self.config: Config
         self.node: Peer

@@ -12,6 +12,8 @@ from tests.crash.house import House, house
 from tests.crash.verify import settle, violations
 from tests.nodes import wait_until
 
+pytestmark = pytest.mark.timeout(900)  # a few seconds each, but not where much else runs
+
 
 @pytest.fixture(scope="module")
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
@@ -40,7 +42,7 @@ def _is_at(made: House, uid: str, stage: str) -> bool:
 )  # fmt: skip
 def test_a_killed_process_loses_nothing_and_sends_nothing_twice(standing: House, victim: str, stage: str) -> None:
     sending = standing.send("plain")
-    wait_until(lambda: _is_at(standing, sending.uid, stage), 60, f"stage {stage}")
+    wait_until(lambda: _is_at(standing, sending.uid, stage), 240, f"stage {stage}")
     assert standing.kill(victim)
     assert settle(standing, [sending]) == []
     assert violations(standing, [sending]) == []

@@ -14,6 +14,7 @@ from tests.crash.house import House, house, with_pipeline
 from tests.crash.verify import after_a_restart, violations
 
 SEED = 4
+pytestmark = pytest.mark.timeout(900)  # a few seconds each, but not where much else runs
 
 
 @pytest.fixture(scope="module")

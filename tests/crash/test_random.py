@@ -6,10 +6,14 @@ import hashlib
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from node.spool import Spool
 from tests.crash.at_random import round_of_kills
 from tests.crash.house import house, with_pipeline
 from tests.crash.verify import settle, violations
+
+pytestmark = pytest.mark.timeout(900)  # a few seconds each, but not where much else runs
 
 
 def test_kills_at_random_moments_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None:

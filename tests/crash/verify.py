@@ -22,7 +22,7 @@ from tests.crash.modality import Sending
 OVER = ("done", "skipped", "failed")
 
 
-def settle(house: House, sendings: Sequence[Sending], seconds: float = 240) -> list[str]:
+def settle(house: House, sendings: Sequence[Sending], seconds: float = 600) -> list[str]:
     """Wait until all is sent, run, delivered and committed; what is not after `seconds`."""
     deadline = time.monotonic() + seconds
     for sending in sendings:
