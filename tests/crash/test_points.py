@@ -35,8 +35,9 @@ def test_a_process_that_dies_at_this_point_loses_nothing_and_sends_nothing_twice
 
 
 def test_after_all_that_nothing_is_left_that_no_row_names(standing: House) -> None:
-    orphan = standing.node.config.node.spool / "studies" / "orphan.dcm"
+    orphan = standing.node.config.node.spool / "studies" / "0123" / "orphan.dcm"
     half = standing.node.config.node.spool / "incoming" / "half.tmp"
+    orphan.parent.mkdir()
     orphan.write_bytes(b"bytes that no row names")
     half.write_bytes(b"bytes that are not all")
     assert after_a_restart(standing) == []

@@ -13,9 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from node.errors import TryAgain
+from node.inventory import Inventory
 from node.part10 import read_head
 from node.schema import commitments, instances
 from node.spool import Spool
+from node.sweeping import verify
 from tests.crash.house import House
 from tests.crash.modality import Sending
 
@@ -131,13 +133,13 @@ def after_a_restart(house: House) -> list[str]:
     house.kills["node"] += 1
     spool = Spool(house.node.config.node.spool)
     long_ago = time.time() - 3600
-    for relative in spool.files():
-        os.utime(spool.path(relative), (long_ago, long_ago))
+    for folder in spool.folders():
+        for relative in spool.files(folder):
+            os.utime(spool.path(relative), (long_ago, long_ago))
     house.start()
     found = [f"incoming/{one.name} is left" for one in spool.incoming.iterdir()]
-    known, there = house.node.queries.known_paths(), set(spool.files())
-    found += [f"{path} is an orphan" for path in sorted(there - known)]
-    return found + [f"{path} has a row and is missing" for path in sorted(known - there)]
+    wrong = [one for one in verify(spool, Inventory(house.node.queries.engine)) if one is not None]
+    return found + [f"{one.path} is {one.word}" for one in wrong]
 
 
 def _dataset(path: Path) -> bytes:
