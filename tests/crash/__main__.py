@@ -9,6 +9,7 @@ import argparse
 import json
 import platform
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -31,6 +32,8 @@ _OF_CT_LUNG = ("receive.durable", "work.running", "models.asked", "models.rename
 def main() -> int:
     """The exit code."""
     asked = _asked()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell began us with one of them ignored
+        signal.signal(number, signal.default_int_handler)
     began, tally = time.monotonic(), Tally()
     folder = Path(tempfile.mkdtemp(prefix="overread-crash-"))
     print(f"seed {asked.seed}, {asked.kills} random kills, {', '.join(asked.databases)}, in {folder}", flush=True)

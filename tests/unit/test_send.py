@@ -211,9 +211,7 @@ def test_a_stop_finishes_the_object_under_way_and_the_rest_waits_without_losing_
     assert pacs.sent == ["1.9.0", "1.9.1", "1.9.2"] and _delivery(queries)["state"] == "delivered"
 
 
-def test_a_stop_after_the_last_object_changes_nothing(
-    store: Store, spool: Spool, queries: Queries, pacs: Pacs
-) -> None:
+def test_a_stop_after_the_last_object_changes_nothing(store: Store, spool: Spool, queries: Queries, pacs: Pacs) -> None:
     class AfterTheLast(threading.Event):
         def is_set(self) -> bool:
             return len(pacs.sent) == 3
