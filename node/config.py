@@ -50,6 +50,11 @@ class Config(BaseSettings):
         for peer in self.peers:
             if peer.tls and self.node.ca is None:
                 raise ValueError(f"peer {peer.name!r}: tls wants ca in [node], which says whose certificates we take")
+            if peer.count_from is not None and peer.count_from not in peers:
+                raise ValueError(
+                    f"peer {peer.name!r}: count-from names {peer.count_from!r}, no such [[peer]]"
+                    f"{nearest(peer.count_from, peers)}"
+                )
             if peer.certificate_names and "store" in peer.may and not self.node.knows_callers:
                 raise ValueError(
                     f"peer {peer.name!r}: it may store, and certificate-names wants it to show a certificate: "

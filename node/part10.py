@@ -40,11 +40,12 @@ def file_head(sop_class: str, sop_uid: str, transfer_syntax: str, calling_ae: st
 
 
 def read_head(path: Path) -> Head:
-    """Read the head of `path`. Raises GiveUp when it is not a DICOM file or does not say what it holds."""
+    """Read the head of `path`. Raises GiveUp when there is no such file, it is not a DICOM file or does not say what it
+    holds, and OSError when the disk does not give it."""
     try:
         with open(path, "rb") as file:
             start = file.read(132 + _LONGEST_META)
-    except OSError as error:
+    except FileNotFoundError as error:
         raise GiveUp(f"{path} cannot be read ({error.strerror})") from error
     if start[128:132] != b"DICM":
         raise GiveUp(f"{path} is not a DICOM file (no DICM at byte 128)")

@@ -13,12 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from node import audit, holding, schema
+from node import answered, audit, holding, schema, standing
 from node.commitment import Reference
 from node.errors import TryAgain
 from node.schema import (
-    answers,
-    askings,
     associations,
     deliveries,
     features,
@@ -73,7 +71,7 @@ class Queries:
         try:
             with self.engine.connect().execution_options(reading=True) as connection:
                 yield connection
-        except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
             raise TryAgain("the database does not answer") from error
 
     # -- close ---------------------------------------------------------------------------------------------
@@ -114,6 +112,11 @@ class Queries:
             for r in rows
         ]
 
+    def our_series(self, study_id: int) -> frozenset[str]:
+        """See node.standing.our_series."""
+        with self._read() as connection:
+            return standing.our_series(connection, study_id)
+
     def not_held(self, references: Sequence[Reference], path: Callable[[str], Path]) -> Mapping[Reference, int]:
         """See node.holding.failures."""
         with self._read() as connection:
@@ -132,29 +135,16 @@ class Queries:
             return int(connection.execute(sa.select(studies.c.revision).where(studies.c.id == study_id)).scalar_one())
 
     def former_result(self, study_id: int, pipeline: str, before: int) -> dict[str, Any] | None:
-        """The newest done job of a pipeline on an earlier revision than `before`: what a new result replaces.
-
-        Keys: revision, series_uid, input_digest, model (mapping), outputs: [{name, sop_class, sop_uids}].
-        """
+        """See node.standing.former_result."""
         with self._read() as connection:
-            job = connection.execute(
-                sa.select(jobs)
-                .where(jobs.c.study_id == study_id, jobs.c.pipeline == pipeline, jobs.c.state == "done",
-                       jobs.c.revision < before)
-                .order_by(jobs.c.revision.desc()).limit(1)
-            ).first()  # fmt: skip
-            if job is None:
-                return None
-            made = []
-            for output in connection.execute(sa.select(outputs).where(outputs.c.job_id == job.id)):
-                uids = connection.execute(
-                    sa.select(output_instances.c.sop_uid)
-                    .where(output_instances.c.output_id == output.id).order_by(output_instances.c.id)
-                ).scalars().all()  # fmt: skip
-                made.append({"name": output.name, "sop_class": output.sop_class, "series_uid": output.series_uid,
-                             "sop_uids": list(uids)})  # fmt: skip
-        return {"revision": job.revision, "series_uid": job.series_uid, "input_digest": job.input_digest,
-                "model": json.loads(job.model or "{}"), "outputs": made}  # fmt: skip
+            return standing.former_result(connection, study_id, pipeline, before)
+
+    # -- send ----------------------------------------------------------------------------------------------
+
+    def standing(self, job_id: int) -> standing.Standing:
+        """See node.standing.standing."""
+        with self._read() as connection:
+            return standing.standing(connection, job_id)
 
     # -- people --------------------------------------------------------------------------------------------
 
@@ -226,17 +216,7 @@ class Queries:
             for delivery in connection.execute(
                 sa.select(deliveries).where(deliveries.c.output_id == output.id).order_by(deliveries.c.id)
             ).all():
-                said = connection.execute(
-                    sa.select(answers.c.status, sa.func.count()).where(answers.c.delivery_id == delivery.id)
-                    .group_by(answers.c.status)
-                ).all()  # fmt: skip
-                asked = connection.execute(
-                    sa.select(askings.c.transaction_uid, askings.c.state, askings.c.reason)
-                    .where(askings.c.delivery_id == delivery.id).order_by(askings.c.id.desc()).limit(1)
-                ).first()  # fmt: skip
-                told = {_status(status): count for status, count in said}
-                commitment = dict(asked._mapping) if asked else None
-                sent.append(dict(delivery._mapping) | {"answers": told, "commitment": commitment})
+                sent.append(dict(delivery._mapping) | answered.of_delivery(connection, delivery.id))
             shown["outputs"].append(
                 dict(output._mapping) | {"files": [dict(f._mapping) for f in files], "deliveries": sent}
             )
@@ -292,7 +272,3 @@ def input_digest(digests: list[str]) -> str:
 def open_queries(url: str) -> Queries:
     """Queries on an engine of their own."""
     return Queries(schema.make_engine(url))
-
-
-def _status(status: int | None) -> str:
-    return "no answer" if status is None else f"0x{status:04X}"

@@ -24,6 +24,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from node.engine import make_engine
+
 metadata = MetaData()
 
 
@@ -223,34 +225,6 @@ events = Table(  # append-only: triggers refuse UPDATE and DELETE (see migration
     Column("prev_hash", String, nullable=False),
     Column("hash", String, nullable=False),
 )  # fmt: skip
-
-
-def make_engine(url: str) -> sa.Engine:
-    """An engine whose commits are durable: SQLite in WAL mode with synchronous=FULL, or PostgreSQL.
-
-    On SQLite a transaction takes the write lock at its begin (BEGIN IMMEDIATE), so that what it read still
-    holds when it writes; connections with the execution option `reading` do not.
-    """
-    options: dict[str, Any] = {"pool_pre_ping": True}
-    if url.startswith("postgresql://"):
-        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
-    if url.startswith("sqlite"):
-        options["connect_args"] = {"timeout": 30, "check_same_thread": False}
-    engine = sa.create_engine(url, **options)
-    if engine.dialect.name == "sqlite":
-
-        @sa.event.listens_for(engine, "connect")
-        def set_pragmas(connection: Any, _record: Any) -> None:
-            connection.isolation_level = None  # we begin transactions ourselves, see below
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-                connection.execute(f"PRAGMA {pragma}")
-
-        @sa.event.listens_for(engine, "begin")
-        def begin(connection: sa.Connection) -> None:
-            reading = connection.get_execution_options().get("reading", False)
-            connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-    return engine
 
 
 def upgrade(url: str, to: str = "head") -> None:

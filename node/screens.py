@@ -24,6 +24,7 @@ _COLOUR = {
     "delivered": "green",
     "committed": "green",
     "skipped": "yellow",
+    "withdrawn": "yellow",
     "failed": "red",
     "ready": "green",
 }
@@ -118,6 +119,8 @@ def study(shown: Mapping[str, Any], events: Sequence[Event]) -> None:
                 reason += _commitment(delivery)
                 how = f"{state(delivery['state'])} {said}{reason} [dim]delivery/{delivery['id']}[/]"
                 out.print(f"          {what}: {how}", soft_wrap=True)
+                for one in delivery["not_stored"]:
+                    out.print(f"            not stored: {one['sop_uid']}: {escape(str(one['reason']))}", soft_wrap=True)
     out.print()
     timeline(events)
 

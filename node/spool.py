@@ -51,15 +51,20 @@ class Spool:
         """
         name = f"{folder_of(sop_uid)}-{digest[:16]}.dcm"
         temporary = self.incoming / f"{name}.{os.getpid()}.part"
-        with temporary.open("wb", buffering=0) as file:
-            for part in parts:
-                left = memoryview(part)
-                while left:
-                    left = left[file.write(left) or 0 :]
-        faults.point("models.written")
         folder = Path("results") / folder_of(study_uid)
-        self._flush(temporary, folder)
-        path = self._rename(temporary, folder, name)
+        try:
+            with temporary.open("wb", buffering=0) as file:
+                for part in parts:
+                    left = memoryview(part)
+                    while left:
+                        left = left[file.write(left) or 0 :]
+            faults.point("models.written")
+            self._flush(temporary, folder)
+            path = self._rename(temporary, folder, name)
+        except OSError:
+            with contextlib.suppress(OSError):  # half a file on a full disk is in everybody's way
+                temporary.unlink(missing_ok=True)
+            raise
         faults.point("models.renamed")
         return path
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from node import __version__, app, faults, logs, schema
+from node import __version__, app, clock, faults, logs, schema
 from node.config import Config, without_password
 from node.errors import ConfigError, TryAgain
 from node.inventory import Inventory
@@ -52,6 +52,8 @@ class Supervisor:
         self._stop = threading.Event()
         self._at_once = threading.Event()
         self._loops: dict[str, _Loop] = {}
+        self._steps = clock.Steps()
+        self._step = 0.0  # seconds by which the clock was set, and times in rows have not gone along yet
 
     def serve(self) -> int:
         """Run until SIGTERM or SIGINT, then let finish what runs; a second one ends it at once.
@@ -92,6 +94,9 @@ class Supervisor:
                 f"{without_password(url)} is new, but there are studies in {spool.root}: is it the right database? "
                 "To begin anew, give the node another spool",
             )
+        back = store.mend_times()
+        if back:
+            log.warning("the clock was set backwards since the node last ran", seconds=round(-back, 1))
         digest = hashlib.sha256(self._config_path.read_bytes()).hexdigest()
         store.note("node.started", "node", "node", {"version": __version__, "config": digest, "pid": os.getpid()})
         half, orphans = spool.sweep_incoming(), 0
@@ -113,6 +118,7 @@ class Supervisor:
             self._loops[name] = self._start(name)
         told = False
         while not self._stop.wait(0.2):
+            self._follow_clock(store)
             for name, loop in self._loops.items():
                 code = loop.process.poll()
                 if code is None:
@@ -130,6 +136,18 @@ class Supervisor:
                 facts["pids"] = {name: loop.process.pid for name, loop in self._loops.items()}
                 self._on_ready(facts)
         return 0
+
+    def _follow_clock(self, store: Store) -> None:
+        step = self._steps.look()
+        if step:
+            log.warning("the clock was set", seconds=round(step, 1))
+        self._step += step
+        if self._step:
+            try:
+                store.follow_clock(self._step)
+                self._step = 0.0
+            except TryAgain as error:
+                log.warning("times do not follow the clock yet", reason=error.reason)
 
     def _again(self, store: Store, loop: _Loop, code: int) -> None:
         if loop.start_at < 0:  # already noted, waiting for its time

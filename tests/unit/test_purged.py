@@ -9,6 +9,7 @@ import pytest
 from node.close import Close
 from node.commitment import Reference, Report
 from node.config import Config
+from node.counting import Counting
 from node.queries import Queries
 from node.retention import DAY
 from node.routes import Routes
@@ -63,7 +64,7 @@ def test_a_purged_instance_that_comes_again_is_kept_and_its_file_is_not_deleted(
 def test_a_study_that_comes_back_in_part_runs_nothing_and_whole_runs_again(house: House) -> None:
     route = {"name": "all", "pipelines": ["ct-lung"]}
     config = Config(route=[route])
-    close = Close(house.store, house.queries, house.spool, Routes(config, ["ct-lung"]))
+    close = Close(house.store, house.queries, house.spool, Routes(config, ["ct-lung"]), Counting(config))
 
     def look() -> dict[str, Any]:
         house.store.end_association(house.arrivals.association, "released")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -100,3 +101,13 @@ def test_a_folder_that_was_removed_is_made_again(spool: Spool) -> None:
     first.unlink()
     first.parent.rmdir()
     assert spool.path(spool.put(_incoming(spool), "1.2", "1" * 64)).is_file()
+
+
+def test_a_result_that_the_disk_does_not_take_leaves_nothing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(os, "fsync", full)
+        spool.put_result([b"result"], "1.2", "1.2.3", "a" * 64)
+    assert not list(spool.incoming.iterdir()) and not list((spool.root / "results").rglob("*.dcm"))

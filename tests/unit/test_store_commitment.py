@@ -9,6 +9,7 @@ import pytest
 from node.close import Close
 from node.commitment import Reference, Report, Request
 from node.config import Config
+from node.counting import Counting
 from node.errors import IllegalMove
 from node.queries import Queries
 from node.routes import Routes
@@ -178,7 +179,8 @@ def test_a_study_closes_without_its_quiet_time_on_that_evidence_with_its_reason(
     arrivals.add(1, path="studies/x")
     pacs = Peer(name="pacs", ae_title="PACS", host="h", port=1)
     route = Route(name="chest", match={"Modality": "CT"}, pipelines=("ct-lung",), send_to=("pacs",))
-    close = Close(store, queries, spool, Routes(Config(node=Node(), peer=(pacs,), route=(route,)), ["ct-lung"]))
+    config = Config(node=Node(), peer=(pacs,), route=(route,))
+    close = Close(store, queries, spool, Routes(config, ["ct-lung"]), Counting(config))
     assert not close.look(queries.open_studies()[0])
     store.add_commitment("modality", Request("2.25.1", named(1)), clock())
     assert not close.look(queries.open_studies()[0])  # a modality that asks after each image is about to send the next

@@ -11,7 +11,7 @@ import pytest
 
 from node.config import Config
 from node.queries import Queries
-from node.runners.base import Outcome, Request, RunnerDied
+from node.runners.base import Outcome, Request, RunnerBroken, RunnerDied
 from node.sections import Node, Peer, Route
 from node.sections import Work as WorkSettings
 from node.spool import Spool
@@ -36,6 +36,7 @@ class Steered:
     def run(self, request: Request) -> Future[Outcome]:
         self.requests.append(request)
         future: Future[Outcome] = Future()
+        future.set_running_or_notify_cancel()
         end = self.ends.pop(0)
         if isinstance(end, Exception):
             future.set_exception(end)
@@ -62,10 +63,10 @@ def runner() -> Steered:
 
 
 @pytest.fixture
-def work(store: Store, queries: Queries, spool: Spool, runner: Steered) -> Work:
+def work(store: Store, queries: Queries, spool: Spool, runner: Steered, clock: Clock) -> Work:
     settings = WorkSettings(attempts=2, retry_after=10, time_limit=60, lease=30)
     config = Config(node=Node(stop_grace=0.5), work=settings)
-    return Work(config, store, queries, spool, runner, "w")
+    return Work(config, store, queries, spool, runner, "w", timer=clock)
 
 
 def _run(work: Work, store: Store, stop: threading.Event | None = None) -> None:
@@ -112,6 +113,17 @@ def test_a_job_whose_process_died_is_tried_again_and_then_fails(
     clock.tick(11)
     _run(work, store)
     assert (_job(queries)["state"], _job(queries)["reason"]) == ("failed", "ended by SIGSEGV (2 attempts)")
+
+
+@pytest.mark.parametrize("end", [Outcome("held", "OSError: No space left on device"), RunnerBroken("no weights")])
+def test_a_job_that_finds_no_disk_or_no_model_process_waits_and_loses_no_attempt(
+    work: Work, store: Store, queries: Queries, runner: Steered, end: Outcome | Exception
+) -> None:
+    runner.ends = [end] * 5
+    for _ in range(5):
+        _run(work, store)
+        reason = str(end) if isinstance(end, Exception) else end.reason
+        assert (_job(queries)["state"], _job(queries)["reason"], _job(queries)["attempts"]) == ("due", reason, 0)
 
 
 def test_a_job_that_breaks_fails_at_once(work: Work, store: Store, queries: Queries, runner: Steered) -> None:
