@@ -1,6 +1,7 @@
-"""The composition root: builds one loop of the node in this process and runs it (`python -m node.app LOOP FILE`).
+"""The composition root: builds one loop of the node in this process and runs it.
 
-`overread serve` starts one such process for each loop (node.supervisor). A loop says on standard output, as one JSON
+`overread serve` (node.supervisor) starts one such process for each loop: `python -m node.app LOOP FILE PARENT`, where
+PARENT is its own process id. A loop says on standard output, as one JSON
 line, when it is ready; it ends on SIGTERM, and with the process that started it.
 """
 
@@ -87,9 +88,9 @@ def _worker_name(loop: str) -> str:
     return f"{socket.gethostname()}/{loop}"
 
 
-def main(loop: str, config_path: str) -> int:
-    """Run one loop until SIGTERM. Returns the exit code."""
-    processes.end_with_parent()
+def main(loop: str, config_path: str, parent: int | None = None) -> int:
+    """Run one loop until SIGTERM, or until the process `parent` that started it ends. Returns the exit code."""
+    processes.end_with_parent(parent)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says when to end
@@ -104,7 +105,7 @@ def main(loop: str, config_path: str) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1], sys.argv[2])
+    code = main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a thread that hangs in a peer's silence must not hold up the end

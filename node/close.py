@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from node import logs
+from node import faults, logs
 from node.clock import Steps, steady
 from node.counting import Count, Counting
 from node.errors import TryAgain
@@ -143,8 +143,10 @@ class Close:
             log.warning("study came back in part", study=study.study_uid, purged=gone, instances=len(instances))
         elif not jobs:
             told["refused"] = "no route takes this study"
+        faults.point("close.decided")
         closed = self._store.close_study(study.id, study.last_received_at, reason, jobs, told)
         if closed:
+            faults.point("close.committed")
             self._plans.pop(study.id, None)
             log.info("study closed", study=study.study_uid, revision=study.revision, reason=reason,
                      instances=len(instances), jobs=[job.pipeline for job in jobs])  # fmt: skip

@@ -3,7 +3,7 @@ those that ask what we hold."""
 
 from __future__ import annotations
 
-from node import dimse, logs, retry
+from node import dimse, faults, logs, retry
 from node.commitment import Report, Request
 from node.config import Config
 from node.errors import Away, GiveUp, TryAgain
@@ -69,15 +69,14 @@ def take(
 
 def tell(config: Config, peer: Peer, store: Store, spool: Spool, asked: Commitment) -> None:
     """Answer one claimed request on an association of our own, and settle its row. Raises Away."""
+    faults.point("send.telling")
     try:
         report = answer(Queries(store.engine), spool, asked)
         commitment.report(config, peer, report)
-        store.finish_commitment(asked, dict(report.failed))
-        log.info("storage commitment answered", peer=peer.name, committed=len(report.committed),
-                 failed=len(report.failed))  # fmt: skip
     except GiveUp as error:
         store.fail_commitment(asked, error.reason)
         log.error("storage commitment cannot be answered", peer=peer.name, reason=error.reason)
+        return
     except Away as error:
         store.retry_commitment(asked, error.reason, store.clock(), counts=False)
         raise
@@ -89,10 +88,15 @@ def tell(config: Config, peer: Peer, store: Store, spool: Spool, asked: Commitme
         pause = retry.backoff(asked.attempts, config.send.retry_after, config.send.longest_wait)
         store.retry_commitment(asked, error.reason, store.clock() + pause)
         log.warning("storage commitment answer waits", peer=peer.name, reason=error.reason, seconds=round(pause, 1))
+        return
+    faults.point("send.told")
+    store.finish_commitment(asked, dict(report.failed))
+    log.info("storage commitment answered", peer=peer.name, committed=len(report.committed), failed=len(report.failed))
 
 
 def ask(config: Config, peer: Peer, store: Store, asking: Asking) -> None:
     """Send one claimed request, and settle its row; the answer may be taken here or by the listener. Raises Away."""
+    faults.point("send.asking")
     try:
         commitment.ask(
             config, peer, Request(asking.transaction_uid, asking.references), WAIT_HERE,
@@ -136,4 +140,6 @@ def _not_asked(config: Config, peer: Peer, store: Store, asking: Asking, error: 
 
 
 def _take(config: Config, store: Store, peer: str, report: Report) -> None:
+    faults.point("send.report-heard")
     take(config, store, peer, report, "send")
+    faults.point("send.report-taken")

@@ -17,15 +17,17 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
 
 
-def end_with_parent(watch: bool = True) -> None:
+def end_with_parent(parent: int | None = None, watch: bool = True) -> None:
     """End this process at once when its parent ends, however the parent ended.
 
-    Linux tells us by signal; elsewhere, and should the parent die before this call, a thread looks twice a second
-    (`watch`).
+    `parent`: the process id of who started it; where it is known, a parent that died before this call is noticed too.
+    Linux tells us by signal; elsewhere a thread looks twice a second (`watch`).
     """
-    parent = os.getppid()
+    parent = os.getppid() if parent is None else parent
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
     def look() -> None:
         while os.getppid() == parent:

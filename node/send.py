@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from node import confirm, logs, peers, release, retry
+from node import confirm, faults, logs, peers, release, retry
 from node.config import Config
 from node.errors import Away, GiveUp, IllegalMove, TryAgain
 from node.health import Health
@@ -95,6 +95,7 @@ class Sender:
     def deliver(self, delivery: Delivery) -> None:
         """Send one claimed delivery and settle its row. When the node is stopping, or the study changes, the rest of
         its objects waits. What the study contradicts is withdrawn instead."""
+        faults.point("send.claimed")
         if delivery.attempts > self._config.send.attempts:
             self._fail(delivery, [], f"given up: the sender stopped in the middle of {delivery.attempts - 1} attempts")
             return
@@ -119,6 +120,7 @@ class Sender:
         try:
             with contextlib.closing(peers.store(self._config, self._peer, list(uids))) as answers:
                 for answer in answers:
+                    faults.point("send.answered")
                     said.append(Answer(uids[answer.path], answer.stored, answer.status, answer.reason))
                     if answer.final and not answer.stored:
                         final[said[-1].sop_uid] = answer.reason
@@ -135,7 +137,9 @@ class Sender:
             self._settle(self._store.retry_delivery, delivery, said, broke.reason, None, delivery.attempts - 1)
             self._away(broke.reason, unreachable=True)
         elif not left:
+            faults.point("send.stored")
             self._settle(self._store.finish_delivery, delivery, said, self._peer.commitment != "none")
+            faults.point("send.finished")
             self._say(log.info, "delivered", delivery, instances=len(said))
             self._well()
         elif broke is None and halted is not None:

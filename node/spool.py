@@ -13,7 +13,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from node import faults
 from node.errors import TryAgain
+
+RECEIVING, MAKING = "*.tmp", "*.part"  # names in `incoming`: of instances on their way in, of results
+_REMEMBERED = 1024  # folders
 
 
 class Spool:
@@ -21,6 +25,7 @@ class Spool:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._durable: set[Path] = set()  # folders whose own names are on the disk
         self.incoming = root / "incoming"
         for folder in (self.incoming, root / "studies", root / "results"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +36,13 @@ class Spool:
         The name is `digest` (hex SHA-256 that the caller computed over study, instance and content), so that
         nothing is ever overwritten by other bytes and the same bytes always land on the same name.
         """
-        return self._settle(temporary, Path("studies") / folder_of(study_uid), f"{digest}.dcm")
+        folder = Path("studies") / folder_of(study_uid)
+        self._flush(temporary, folder)
+        faults.point("receive.flushed")
+        path = self._rename(temporary, folder, f"{digest}.dcm")
+        faults.point("receive.renamed")
+        _fsync(self.root / folder)
+        return path
 
     def put_result(self, parts: Iterable[bytes], study_uid: str, sop_uid: str, digest: str) -> str:
         """Write one result object, given in parts; return its path relative to the root.
@@ -39,18 +50,23 @@ class Spool:
         Durable after `sync_results`, once for all.
         """
         name = f"{folder_of(sop_uid)}-{digest[:16]}.dcm"
-        temporary = self.incoming / f"{name}.{os.getpid()}.tmp"
+        temporary = self.incoming / f"{name}.{os.getpid()}.part"
+        folder = Path("results") / folder_of(study_uid)
         try:
             with temporary.open("wb", buffering=0) as file:
                 for part in parts:
                     left = memoryview(part)
                     while left:
                         left = left[file.write(left) or 0 :]
-            return self._move(temporary, Path("results") / folder_of(study_uid), name)
+            faults.point("models.written")
+            self._flush(temporary, folder)
+            path = self._rename(temporary, folder, name)
         except OSError:
             with contextlib.suppress(OSError):  # half a file on a full disk is in everybody's way
                 temporary.unlink(missing_ok=True)
             raise
+        faults.point("models.renamed")
+        return path
 
     def sync_results(self, study_uid: str) -> None:
         """Make the names of a study's results durable; what the files hold is so already."""
@@ -74,10 +90,11 @@ class Spool:
         """The settled files of one of `folders`, relative to the root."""
         return [f"{folder}/{name}" for name in os.listdir(self.root / folder)]
 
-    def sweep_incoming(self) -> int:
-        """Delete what a dead listener left half-written (its senders got no success). Return how many files."""
+    def sweep_incoming(self, which: str = "*") -> int:
+        """Delete what a dead listener (`RECEIVING`) or model process (`MAKING`) left half-written: nobody was told of
+        it. Return how many files."""
         count = 0
-        for leftover in self.incoming.iterdir():
+        for leftover in self.incoming.glob(which):
             leftover.unlink(missing_ok=True)
             count += 1
         return count
@@ -118,23 +135,24 @@ class Spool:
             with contextlib.suppress(OSError):  # it is not empty
                 os.rmdir(self.root / folder)
 
-    def _settle(self, temporary: Path, folder: Path, name: str) -> str:
-        path = self._move(temporary, folder, name)
-        _fsync(self.root / folder)
-        return path
-
-    def _move(self, temporary: Path, folder: Path, name: str) -> str:
+    def _flush(self, temporary: Path, folder: Path) -> None:
         target = self.root / folder
-        if not target.is_dir():
+        if folder not in self._durable or not target.is_dir():
+            # That it is there says nothing: who made it may have died, or may not have flushed its parent yet.
             target.mkdir(parents=True, exist_ok=True)
             _fsync(target.parent)
+            if len(self._durable) >= _REMEMBERED:
+                self._durable.clear()
+            self._durable.add(folder)
         descriptor = os.open(temporary, os.O_RDWR)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        with _locked(target, fcntl.LOCK_SH):
-            os.replace(temporary, target / name)
+
+    def _rename(self, temporary: Path, folder: Path, name: str) -> str:
+        with _locked(self.root / folder, fcntl.LOCK_SH):
+            os.replace(temporary, self.root / folder / name)
         return str(folder / name)
 
 

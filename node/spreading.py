@@ -43,6 +43,7 @@ def spread_over_processes(count: int, do: Callable[[int], Any]) -> Iterator[tupl
     os.close(fill)
     running: dict[Connection, int] = {}
     try:
+        parent = os.getpid()
         for _ in range(copies):
             ours, theirs = Pipe(duplex=False)
             with warnings.catch_warnings():
@@ -50,7 +51,7 @@ def spread_over_processes(count: int, do: Callable[[int], Any]) -> Iterator[tupl
                 warnings.simplefilter("ignore", DeprecationWarning)
                 pid = os.fork()
             if pid == 0:
-                _copy(queue, each, count, do, theirs)  # does not return
+                _copy(parent, queue, each, count, do, theirs)  # does not return
             theirs.close()
             running[ours] = pid
         for index in _taken(queue, each, count):
@@ -91,11 +92,11 @@ def _received(running: dict[Connection, int], timeout: float | None) -> Iterator
             raise value
 
 
-def _copy(queue: int, each: int, count: int, do: Callable[[int], Any], theirs: Connection) -> None:
+def _copy(parent: int, queue: int, each: int, count: int, do: Callable[[int], Any], theirs: Connection) -> None:
     """The life of a copy."""
     try:
         gc.disable()  # a pass would touch, and so copy, all memory that is still shared
-        processes.end_with_parent(watch=False)
+        processes.end_with_parent(parent, watch=False)
         # Who waits for the other end of a file of ours must not wait for this copy.
         for open_file in [int(name) for name in os.listdir("/proc/self/fd")]:
             if open_file > 2 and open_file not in (queue, theirs.fileno()):

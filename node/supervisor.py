@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from node import __version__, app, clock, logs, schema
+from node import __version__, app, clock, faults, logs, schema
 from node.config import Config, without_password
 from node.errors import ConfigError, TryAgain
 from node.inventory import Inventory
@@ -60,6 +60,8 @@ class Supervisor:
 
         Returns the exit code: 0 stopped, 1 a loop cannot start or did not end by itself. Raises ConfigError.
         """
+        if faults.armed():
+            log.warning("fault points are armed: this node ends wherever a test wants it to", by=faults.VARIABLE)
         with _only_one(self._config.node.spool):
             store = self._prepare()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,6 +85,7 @@ class Supervisor:
             schema.upgrade(url)
         except schema.Unreachable as error:
             raise ConfigError("node.database", f"{without_password(url)} cannot be opened ({error})") from error
+        faults.point("node.upgraded")
         store, spool = Store(url), Spool(self._config.node.spool)
         files = next((files for folder in spool.folders() if (files := spool.files(folder))), None)
         if files and Inventory(store.engine).is_new():  # the sweep would take every file of another database's studies
@@ -107,6 +110,7 @@ class Supervisor:
         if half or orphans:
             store.note("spool.swept", "node", "node", {"half_written": half, "without_row": orphans})
             log.info("spool swept", half_written=half, without_row=orphans)
+        faults.point("node.swept")
         return store
 
     def _watch(self, store: Store) -> int:
@@ -159,11 +163,11 @@ class Supervisor:
             store.note("loop.ended", "node", f"loop/{loop.name}", {"reason": reason, "again_after": pause})
         except TryAgain as error:
             log.warning("not in the audit log", reason=error.reason)
+        faults.point("node.loop-ended")
 
     def _start(self, name: str, deaths: int = 0) -> _Loop:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "node.app", name, str(self._config_path)], stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-m", "node.app", name, str(self._config_path), str(os.getpid())]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         loop = _Loop(name, process, deaths=deaths, start_at=time.monotonic())
         assert process.stdout is not None
         loop.reader = threading.Thread(target=_read_ready, args=(loop, process.stdout), daemon=True)

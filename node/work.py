@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, TimeoutError
 
-from node import logs, retry
+from node import faults, logs, retry
 from node.ahead import LookAhead
 from node.config import Config
 from node.errors import IllegalMove, TryAgain
@@ -82,6 +82,7 @@ class Work:
 
     def run(self, job: Job, stop: threading.Event) -> None:
         """Run one claimed job and settle its row."""
+        faults.point("work.claimed")
         newest = self._queries.current_revision(job.study_id)
         if newest > job.revision:
             self._store.skip_job(job, f"superseded: revision {newest} of the study has come")
@@ -98,13 +99,17 @@ class Work:
             say_unsuitable=any(one.say_unsuitable for one in self._config.routes if one.name in job.routes),
         )  # fmt: skip
         log.info("job runs", study=job.study_uid, pipeline=job.pipeline, revision=job.revision, attempt=job.attempts)
-        outcome = self._wait(job, self._runner.run(request), stop)
+        running = self._runner.run(request)
+        faults.point("work.running")
+        outcome = self._wait(job, running, stop)
+        faults.point("work.outcome")
         self._held = self._held + 1 if outcome.word == "held" else 0
         # What is computed is not computed again only because the database is away for the moment.
         retry.until_taken(
             lambda: self._settle(job, outcome), stop,
             lambda away: log.warning("an outcome waits for the database", study=job.study_uid, reason=away.reason),
         )  # fmt: skip
+        faults.point("work.finished")
 
     def _wait(self, job: Job, future: Future[Outcome], stop: threading.Event) -> Outcome:
         started = renewed = self._timer()

@@ -19,7 +19,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from pipelines import patient
 
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
                OverflowError, RecursionError, struct.error, zlib.error,
                BytesLengthException, InvalidDicomError)  # fmt: skip
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -189,7 +189,7 @@ def _study_of(path: Path) -> str:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["StudyInstanceUID"])
         return str(header.get("StudyInstanceUID") or "")
-    except _UNREADABLE:
+    except UNREADABLE:
         return ""
 
 
@@ -198,7 +198,7 @@ def read_patient(path: Path) -> patient.Patient:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(patient.KEYWORDS))
         return patient.patient_of(header)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
 
 
@@ -211,7 +211,7 @@ def is_dicom(path: Path) -> bool:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
         return bool(header.get("SOPInstanceUID"))
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
 
 
@@ -226,7 +226,7 @@ def _read_header(path: Path, sound: _Sound) -> tuple[Dataset, int]:
             header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
             end = file.tell()
         _drop_unreadable(header, sound)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise OutOfReach(f"{path}: cannot be read ({error.strerror})", error.errno) from None
         # the cause stays out of the text: pydicom quotes the bytes that it cannot read, and they may name the patient
@@ -266,7 +266,7 @@ def _drop_unreadable(dataset: Dataset, sound: _Sound) -> None:
             continue
         try:
             element = dataset[tag]
-        except _UNREADABLE:
+        except UNREADABLE:
             del dataset[tag]
             continue
         if element.VR == "SQ":

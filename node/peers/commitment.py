@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from node import dimse
+from node import dimse, faults
 from node.commitment import (
     EXPLICIT,
     IMPLICIT,
@@ -68,6 +68,7 @@ def ask(
             write_request(request, offer[1]),
         )
         _check(peer, status, comment)
+        faults.point("send.asked")
         taken()
         deadline = time.monotonic() + wait
         with contextlib.suppress(_Over):

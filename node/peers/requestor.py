@@ -29,7 +29,7 @@ from pynetdicom.pdu_primitives import (
     SCP_SCU_RoleSelectionNegotiation,
 )
 
-from node import dimse, pdu_guard, tls
+from node import dimse, faults, pdu_guard, tls
 from node.errors import Away, ConfigError, TryAgain
 from node.pdu_guard import BrokenPdu, PduReader, PeerGone, PeerSilent
 from node.peers.proposal import Offer, proposal
@@ -132,6 +132,7 @@ class Requestor:
                     parts += [dimse.p_data_header(context_id, dimse.LAST if ends else 0, len(body)), body]
                 self._send_parts(parts)
                 if last:
+                    faults.point("send.sent")
                     return self._answer()
 
     def _room(self, size: int) -> memoryview:

@@ -12,7 +12,7 @@ from node.receive.limits import limits_of
 from node.receive.listener import Listener, Secure
 from node.receive.reception import Reception
 from node.receive.storage import Storage
-from node.spool import Spool
+from node.spool import RECEIVING, Spool
 from node.store import Store
 
 __all__ = ["serve"]
@@ -35,6 +35,9 @@ def serve(
     if lost:
         _log.warning("associations of a former listener are lost", count=lost)
     store.release_commitments(WORKER)  # a former listener may have died in the middle of an answer
+    half = spool.sweep_incoming(RECEIVING)
+    if half:
+        store.note("spool.swept", "receive", "node", {"half_written": half, "without_row": 0})
     storage = Storage(spool, store, config.node)
     reception = Reception(config, storage)
 

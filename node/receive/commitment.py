@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node import confirm, dimse, logs
+from node import confirm, dimse, faults, logs
 from node.commitment import (
     ALL_COMMITTED,
     LONGEST_DATASET,
@@ -91,12 +91,14 @@ class Arriving:
         key = store.add_commitment(self._peer, request, store.clock() + _ELSEWHERE_AFTER)
         if key is None:
             raise Refused(dimse.INVALID_ARGUMENT_VALUE, "this transaction UID was used for other instances")
+        faults.point("receive.commitment-stored")
         return Answer(self._desk, self._peer, key, self._context)
 
     def _answered(self) -> None:
         report = read_report(bytes(self._content), self._context.transfer_syntax)
         if not confirm.take(self._desk.config, self._desk.store, self._peer, report, "receive"):
             raise Refused(dimse.INVALID_ARGUMENT_VALUE, "no request of ours has this transaction UID")
+        faults.point("receive.report-taken")
 
 
 # Request -> (what the peer needs in `may`, the types that there are, the status for another)
@@ -123,6 +125,7 @@ class Answer:
             self._claimed = self._desk.store.claim_commitment(WORKER, self._peer, _LEASE, self._key)
             if self._claimed is None:
                 return None
+            faults.point("receive.commitment-claimed")
             report = confirm.answer(self._desk.queries, self._desk.spool, self._claimed)
         except TryAgain as away:
             _log.warning("a storage commitment answer waits", peer=self._peer, reason=away.reason)
@@ -133,6 +136,7 @@ class Answer:
 
     def heard(self, status: int) -> None:
         """The peer took it, or the send loop tries again."""
+        faults.point("receive.commitment-heard")
         meaning, words = classify(status)
         if meaning == "stored":
             self._settle(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from node import dimse, tls
+from node import dimse, faults, tls
 from node.config import Config
 from node.errors import Refused, TryAgain
 from node.receive.admission import Allowlist, Refusals, how_to_admit
@@ -53,6 +53,7 @@ class Reception:
         except TryAgain as away:
             self._leave(address, peer.name)
             return self._reject(request, address, Rejection(2, 3, 1, away.reason), database_away=True)
+        faults.point("receive.admitted")
         may = frozenset(peer.may) | (frozenset({"report"}) if peer.commitment == "ask" else frozenset())
         return Guest(self, association, peer.name, may, request.calling_ae, request.called_ae, address)
 
@@ -109,6 +110,7 @@ class Reception:
     def goodbye(self, guest: Guest, how: str) -> None:
         """Record the end of an association."""
         self._leave(guest.address, guest.peer)
+        faults.point("receive.ending")
         # Closing waits for it, also after the database was away.
         self.book.enter(lambda: self._store.end_association(guest.association, how))
 
@@ -133,6 +135,7 @@ class Guest:
 
     def answered(self) -> None:
         """The sender has its answer."""
+        faults.point("receive.answered")
         self.reception.storage.blanks.prepare()
 
     def refused(self, command: dimse.Command, refusal: Refused) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.values import convert_SQ
 
-from node import dimse, header
+from node import dimse, faults, header
 from node.errors import Refused, TryAgain
 from node.part10 import file_head
 from node.receive.commit import GroupCommit
@@ -139,6 +139,7 @@ class Instance:
     def finish(self) -> None:
         """Make the instance durable: file, folder, row and event. Raises Refused; success only when it returns."""
         spool = self._storage.spool
+        faults.point("receive.written")
         try:
             identity = self._identity()
             digest = self._digest.hexdigest()
@@ -154,6 +155,7 @@ class Instance:
                 size=self._head_size + self._size, path=path,
                 association_id=self._association, peer=self._peer, patient_digest=patient, ours=_is_ours(identity),
             )  # fmt: skip
+            faults.point("receive.durable")
             self._storage.commits.commit(received)
         except OSError as error:
             raise _no_room(error) from error

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import gc
 import hashlib
+import multiprocessing
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from models.errors import BadModel, OutOfMemory
 from models.shelf import Shelf, bundled
-from node import __version__, logs, processes
+from node import __version__, faults, logs, processes
 from node.config import Config
 from node.runners.base import Ahead, Outcome, Request
 from node.runners.ready import Ready
@@ -33,7 +34,8 @@ _NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE)
 
 def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
     """Warm up, say so, then answer requests until the pipe closes."""
-    processes.end_with_parent()
+    parent = multiprocessing.parent_process()
+    processes.end_with_parent(None if parent is None else parent.pid)
     processes.first_to_go()
     processes.limit_memory(config.work.memory_limit)
     processes.keep_memory()
@@ -58,7 +60,9 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
         if isinstance(wanted, Ahead):
             ready.read(wanted, pipelines)
         else:
+            faults.point("models.asked")
             pipe.send(answer(pipelines[wanted.pipeline], wanted, ready))
+            faults.point("models.answered")
             ready.forget()  # such as the pixels of a study whose job was skipped
 
 
@@ -114,6 +118,7 @@ def _kept(made: Sequence[Made], study: Study, spool: Spool) -> tuple[NewOutput, 
     """What was made, once it is safe on the disk."""
     if made:
         spool.sync_results(study.StudyInstanceUID)
+        faults.point("models.synced")
     return tuple(NewOutput(one.name, one.SeriesInstanceUID, one.SOPClassUID, one.kept, one.form) for one in made)
 
 
@@ -127,6 +132,7 @@ def _say_unsuitable(pipeline: Pipeline, study: Study, error: Unsuitable, request
 def _warm(name: str, config: Config) -> Pipeline:
     pipeline = registry.load(name, Shelf(bundled(), *config.work.models), config.work.device)
     begun = time.perf_counter()
+    faults.point("models.warming")
     study = pipeline.example()
     execute(pipeline, study, pipeline.select(study), maker_of(pipeline, __version__, datetime.now(UTC)))
     log.info("warm", pipeline=name, seconds=round(time.perf_counter() - begun, 2), **pipeline.model)
@@ -134,6 +140,7 @@ def _warm(name: str, config: Config) -> Pipeline:
 
 
 def _write(released: Released, study_uid: str, spool: Spool) -> OutputFile:
+    faults.point("models.made")
     hashed = hashlib.sha256()
     for part in released.parts:
         hashed.update(part)

@@ -15,6 +15,7 @@ from node import logs
 from node.config import Config
 from node.runners import child
 from node.runners.base import Ahead, Outcome, Request, RunnerBroken, RunnerDied
+from node.spool import MAKING, Spool
 
 log = logs.get(__name__)
 _START_LIMIT = 300.0  # seconds for loading the models and the warm-up
@@ -34,6 +35,7 @@ class Local:
 
     def start(self) -> None:
         """Start the child and wait until its models are loaded and warmed up. Raises RunnerBroken."""
+        Spool(self._config.node.spool).sweep_incoming(MAKING)  # of a former child
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(

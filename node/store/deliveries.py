@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import audit, states
+from node import audit, faults, states
 from node.errors import IllegalMove
 from node.schema import answers, askings, deliveries, jobs, output_instances, outputs, studies
 from node.store.base import Base
@@ -61,6 +61,7 @@ class Deliveries(Base):
             ).all()  # fmt: skip
             body = {"output": row.name, "peer": peer, "attempt": row.attempts + 1, "instances": len(files)}
             audit.append(connection, now, "delivery.claimed", "send", f"study/{row.study_uid}", body)
+            faults.point("send.claiming")
         sent = tuple(OutputFile(f.sop_uid, f.path, f.digest, f.size) for f in files)
         return Delivery(row.id, row.study_uid, row.name, peer, row.attempts + 1, worker, sent, row.job_id)
 
@@ -146,6 +147,7 @@ class Deliveries(Base):
             self._move_delivery(connection, row, state, reason, values, {"answers": told, **body})
             if ask:
                 self._plan_asking(connection, delivery.id, delivery.peer)
+            faults.point("send.finishing")
 
     def _plan_asking(self, connection: sa.Connection, delivery_id: int, peer: str) -> None:
         """A storage commitment request about a delivery is due, under a transaction UID of its own (PS3.5, B.2)."""

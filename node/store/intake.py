@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import audit, states
+from node import audit, faults, states
 from node.schema import associations, instances, studies
 from node.store.base import Base, new_id
 from node.store.nouns import Received
@@ -108,6 +108,8 @@ class Intake(Base):
                 words.append(word)
                 news.extend(events)
             audit.append_all(connection, now, news)
+            faults.point("receive.committing")
+        faults.point("receive.committed")
         return words
 
     def _add(self, connection: sa.Connection, one: Received, now: float) -> tuple[str, list[_Event]]:

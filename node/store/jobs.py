@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import audit, states
+from node import audit, faults, states
 from node.errors import IllegalMove
 from node.schema import deliveries, features, jobs, output_instances, outputs, studies
 from node.store.base import Base, new_id
@@ -55,6 +55,7 @@ class Jobs(Base):
             )  # fmt: skip
             body = {"pipeline": row.pipeline, "revision": row.revision, "attempt": row.attempts + 1, "worker": worker}
             audit.append(connection, now, "job.claimed", "work", f"study/{row.study_uid}", body)
+            faults.point("work.claiming")
         return Job(
             row.id, row.study_id, row.study_uid, row.revision, row.pipeline, row.attempts + 1, row.created_at, worker,
             tuple(json.loads(row.routes)), tuple(json.loads(row.peers)),
@@ -211,6 +212,7 @@ class Jobs(Base):
             told["reason"] = reason
         type_ = "job.retried" if state == "due" else f"job.{state}"
         audit.append(connection, now, type_, "work", f"study/{job.study_uid}", told)
+        faults.point("work.finishing")
 
     def _add_outputs(
         self, connection: sa.Connection, job_id: int, made: Sequence[NewOutput], peers: Sequence[str], takes: Takes,

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import audit, states
+from node import audit, faults, states
 from node.schema import jobs, studies
 from node.store.base import Base
 from node.store.nouns import NewJob
@@ -51,6 +51,7 @@ class Studies(Base):
                      "routes": list(job.routes), "peers": list(job.peers), "priority": job.priority})
                 )  # fmt: skip
             audit.append_all(connection, now, events)
+            faults.point("close.committing")
         return True
 
     def note(self, type_: str, actor: str, object_: str, body: Mapping[str, Any]) -> None:

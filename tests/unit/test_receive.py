@@ -44,6 +44,11 @@ def half_files(node: Listening) -> list[Path]:
     return found
 
 
+def settled_files(node: Listening) -> list[str]:
+    """What lies in the spool under its last name."""
+    return [file for folder in node.spool.folders() for file in node.spool.files(folder)]
+
+
 def wait_until(condition, seconds: float = 5) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -117,7 +122,7 @@ def test_the_same_bytes_again_are_a_success_without_a_second_row_also_from_anoth
             assert sender.send(instance())[0] == 0
     assert len(node.rows("select * from instances")) == 1
     assert len(node.events("instance.repeated")) == 2
-    assert len(list(node.spool.files())) == 1
+    assert len(settled_files(node)) == 1
     assert dataset_on_disk(node.instances()[0]) == encode(instance())
 
 
@@ -127,7 +132,7 @@ def test_other_bytes_under_the_same_uid_count_from_now_on_and_the_old_ones_are_k
         assert sender.send(instance(PatientID="OTHER"))[0] == 0
     (row,) = node.instances()
     assert dataset_on_disk(row) == encode(instance(PatientID="OTHER"))
-    assert len(node.rows("select * from instances")) == len(list(node.spool.files())) == 2
+    assert len(node.rows("select * from instances")) == len(settled_files(node)) == 2
     assert node.rows("select revision from studies") == [{"revision": 2}]
 
 
@@ -149,7 +154,7 @@ def test_an_identity_that_is_wrong_is_refused_with_its_status_and_leaves_nothing
         got, comment = sender.send(instance(**changes), sop_uid="1.2.3.9.1")
         assert got == status and next(iter(changes)) in comment
         assert sender.send(instance(2))[0] == 0, "the association goes on"
-    assert len(node.instances()) == len(list(node.spool.files())) == 1
+    assert len(node.instances()) == len(settled_files(node)) == 1
     assert half_files(node) == []
     (event,) = node.events("instance.refused")
     assert f"0x{status:04X}" in event["reason"]
@@ -168,7 +173,7 @@ def test_a_request_whose_uid_is_no_uid_is_not_understood(node, sop_uid):
 def test_a_dataset_that_is_none_is_not_understood(node, content):
     with Sender(node.port) as sender:
         assert sender.send(content, sop_uid="1.2.3.9.1")[0] == 0xC000
-    assert list(node.spool.files()) == half_files(node) == []
+    assert settled_files(node) == half_files(node) == []
 
 
 def test_a_store_on_the_verification_context_names_an_unsupported_class(node):
@@ -198,7 +203,7 @@ def test_a_disk_that_is_nearly_full_is_out_of_resources(tmp_path):
     with listening(tmp_path, min_free_disk=1 << 60) as node, Sender(node.port) as sender:
         status, comment = sender.send(instance())
         assert status == 0xA700 and "disk" in comment
-        assert list(node.spool.files()) == half_files(node) == []
+        assert settled_files(node) == half_files(node) == []
 
 
 def test_a_spool_that_cannot_be_written_is_out_of_resources_until_it_can(node):
@@ -317,6 +322,17 @@ def test_a_listener_that_starts_calls_the_former_ones_associations_lost(tmp_path
         node.store.open_association("SENDER", "OVERREAD", "127.0.0.1")
     with listening(tmp_path) as node:
         assert node.rows("select ended from associations") == [{"ended": "lost"}]
+
+
+def test_regression_a_listener_that_starts_sweeps_what_a_former_one_left_half_written(tmp_path):
+    """Each death of the listener left up to 16 blanks and whatever was coming in until the whole node started again."""
+    incoming = tmp_path / "spool" / "incoming"
+    incoming.mkdir(parents=True)
+    (incoming / "0123.tmp").write_bytes(b"half an instance")
+    (incoming / "4567.dcm.17.part").write_bytes(b"half a result, of the model process")
+    with listening(tmp_path) as node:
+        assert [path.name for path in incoming.iterdir()] == ["4567.dcm.17.part"]
+        assert node.events("spool.swept") == [{"half_written": 1, "without_row": 0}]
 
 
 def test_the_listener_never_imports_torch_or_highdicom():

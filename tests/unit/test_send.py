@@ -153,6 +153,52 @@ def test_a_dead_peer_holds_up_nobody_else(store: Store, spool: Spool, queries: Q
     assert delivered_beside_it.get("delivered") == 1 and delivered_beside_it.get("sending") == 1
 
 
+def test_regression_a_database_that_is_away_when_all_is_stored_is_not_the_peers_fault(
+    store: Store, spool: Spool, queries: Queries, pacs: Pacs, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counted as a failed attempt of the peer, and at the last one the delivery failed with everything stored."""
+    pacs.says = {"1.9.0": TryAgain("pacs does not answer")}
+    _deliver(store, spool)
+    clock.tick(11)
+    pacs.says = {}
+    finish, failed = store.finish_delivery, []
+
+    def fail_once(*arguments: Any, **named: Any) -> None:
+        if not failed:
+            failed.append(True)
+            raise TryAgain("the database does not take the write")
+        finish(*arguments, **named)
+
+    monkeypatch.setattr(store, "finish_delivery", fail_once)
+    _deliver(store, spool)
+    assert (_delivery(queries)["state"], pacs.sent) == ("delivered", ["1.9.0", "1.9.1", "1.9.2"])
+
+
+def test_regression_a_claim_whose_commit_was_not_heard_of_is_given_back_at_once(
+    store: Store, spool: Spool, queries: Queries, pacs: Pacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row stayed `sending` until the end of a lease that nobody knew of, five minutes."""
+    claim, lost = store.claim_delivery, []
+
+    def claim_unheard(*arguments: Any, **named: Any) -> Any:
+        claimed = claim(*arguments, **named)
+        if claimed is not None and not lost:
+            lost.append(claimed)
+            raise TryAgain("the database does not take the write")
+        return claimed
+
+    monkeypatch.setattr(store, "claim_delivery", claim_unheard)
+    stop = threading.Event()
+    loop = threading.Thread(target=send.serve, args=(CONFIG, store, spool, stop, "s"))
+    loop.start()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and _delivery(queries)["state"] != "delivered":
+        time.sleep(0.05)
+    stop.set()
+    loop.join(20)
+    assert lost and _delivery(queries)["state"] == "delivered"
+
+
 def test_a_stop_finishes_the_object_under_way_and_the_rest_waits_without_losing_an_attempt(
     store: Store, spool: Spool, queries: Queries, pacs: Pacs
 ) -> None:
@@ -168,9 +214,7 @@ def test_a_stop_finishes_the_object_under_way_and_the_rest_waits_without_losing_
     assert pacs.sent == ["1.9.0", "1.9.1", "1.9.2"] and _delivery(queries)["state"] == "delivered"
 
 
-def test_a_stop_after_the_last_object_changes_nothing(
-    store: Store, spool: Spool, queries: Queries, pacs: Pacs
-) -> None:
+def test_a_stop_after_the_last_object_changes_nothing(store: Store, spool: Spool, queries: Queries, pacs: Pacs) -> None:
     class AfterTheLast(threading.Event):
         def is_set(self) -> bool:
             return len(pacs.sent) == 3

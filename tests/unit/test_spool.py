@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from node.spool import Spool
+from node.spool import MAKING, RECEIVING, Spool
 
 
 def _incoming(spool: Spool, content: bytes = b"bytes") -> Path:
@@ -73,6 +73,34 @@ def test_half_written_files_are_swept_at_start(spool: Spool) -> None:
     _incoming(spool)
     assert spool.sweep_incoming() == 1
     assert not list(spool.incoming.iterdir())
+
+
+def test_what_the_listener_and_the_model_process_left_half_written_is_swept_apart(spool: Spool) -> None:
+    _incoming(spool)
+    (spool.incoming / "result.dcm.17.part").write_bytes(b"half")
+    assert spool.sweep_incoming(MAKING) == 1
+    assert [path.name for path in spool.incoming.iterdir()] == ["x.tmp"]
+    assert spool.sweep_incoming(RECEIVING) == 1
+
+
+def test_regression_a_folder_that_a_dead_process_made_is_made_durable_before_its_first_file_counts(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who found the folder of a study there took it for durable, though its maker may have died before it was."""
+    folder = spool.path(spool.put(_incoming(spool), "1.2", "1" * 64)).parent
+    flushed: list[str] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (flushed.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
+    Spool(spool.root).put(_incoming(spool), "1.2", "2" * 64)
+    assert str(folder.parent) in flushed and str(folder) in flushed
+    assert flushed.index(str(folder.parent)) < flushed.index(str(folder))
+
+
+def test_a_folder_that_was_removed_is_made_again(spool: Spool) -> None:
+    first = spool.path(spool.put(_incoming(spool), "1.2", "1" * 64))
+    first.unlink()
+    first.parent.rmdir()
+    assert spool.path(spool.put(_incoming(spool), "1.2", "1" * 64)).is_file()
 
 
 def test_a_result_that_the_disk_does_not_take_leaves_nothing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
