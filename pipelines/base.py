@@ -18,11 +18,21 @@ if TYPE_CHECKING:
     from pipelines.study import Series, Study
 
 
+LONGEST_REASON = 2000  # characters
+
+
+def one_line(reason: str) -> str:
+    """A reason as it may stand in a log, a database and a page, whatever a header's value that it quotes holds: one
+    line, no control characters, of bounded length."""
+    kept = "".join(c if c.isprintable() else "?" for c in " ".join(reason.split()))
+    return kept if len(kept) <= LONGEST_REASON else f"{kept[: LONGEST_REASON - 3]}..."
+
+
 class Unsuitable(Exception):
     """The study is not what the pipeline takes; the reason is for a person and holds no patient data."""
 
     def __init__(self, reason: str) -> None:
-        self.reason = " ".join(reason.split())  # one line, whatever a header's value that it quotes holds
+        self.reason = one_line(reason)
         super().__init__(self.reason)
 
 

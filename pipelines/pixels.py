@@ -20,6 +20,7 @@ from pipelines.codestreams import fault
 from pipelines.frames import Frame, image, numbers
 from pipelines.study import Instance
 
+LARGEST_FRAME = 2**26  # pixels: a decoder takes memory for as many as a header of a few bytes declares
 AIR = -1024  # HU: what padding, and all that lies below it, becomes in CT
 _UNREADABLE = (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError, EOFError, NotImplementedError,
                struct.error, zlib.error, BytesLengthException, InvalidDicomError)  # fmt: skip
@@ -43,6 +44,11 @@ def why_not(instance: Instance) -> str | None:
     allocated, stored = header.get("BitsAllocated"), header.get("BitsStored")
     if allocated not in (8, 16, 32) or not isinstance(stored, int) or not 1 <= stored <= allocated:
         return f"BitsAllocated {allocated}, BitsStored {stored}: no integer pixel data"
+    rows, columns = header.get("Rows"), header.get("Columns")
+    if not isinstance(rows, int) or not isinstance(columns, int) or rows < 1 or columns < 1:
+        return "it has no Rows or Columns: it is not an image"
+    if rows * columns > LARGEST_FRAME:
+        return f"it declares {rows} x {columns} pixels, at most {LARGEST_FRAME} are taken"
     return None
 
 
@@ -85,16 +91,16 @@ def _plain_frames(instance: Instance, syntax: UID, wanted: list[int]) -> list[np
     header = instance.header
     if syntax not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) or not instance.header_end:
         return None
-    rows, columns, bits = header.get("Rows"), header.get("Columns"), header.get("BitsAllocated")
-    size = int(rows or 0) * int(columns or 0) * (int(bits) // 8)
-    kind = np.dtype(f"<{'i' if header.get('PixelRepresentation') == 1 else 'u'}{int(bits) // 8}")
+    rows, columns, each = header.Rows, header.Columns, int(header.BitsAllocated) // 8  # which `why_not` has looked at
+    size = rows * columns * each
+    kind = np.dtype(f"<{'i' if header.get('PixelRepresentation') == 1 else 'u'}{each}")
     with instance.path.open("rb") as file:
         file.seek(instance.header_end)
         start = file.read(12)
         implicit = syntax == ImplicitVRLittleEndian
         length = int.from_bytes(start[4:8] if implicit else start[8:12], "little")
         whole = start[:4] == b"\xe0\x7f\x10\x00" and (implicit or start[4:6] in (b"OW", b"OB"))
-        if not whole or length == 0xFFFFFFFF or not size or max(wanted) * size > length:
+        if not whole or length == 0xFFFFFFFF or max(wanted) * size > length:
             return None  # what is wrong is told by the way that all others go
         first = instance.header_end + (8 if implicit else 12)
         found = []
@@ -103,7 +109,7 @@ def _plain_frames(instance: Instance, syntax: UID, wanted: list[int]) -> list[np
             content = file.read(size)
             if len(content) < size:
                 return None
-            found.append(np.frombuffer(content, kind).reshape(int(rows), int(columns)))
+            found.append(np.frombuffer(content, kind).reshape(rows, columns))
     return found
 
 
@@ -147,7 +153,8 @@ def kind_of(frames: tuple[Frame, ...]) -> np.dtype:
     """int16 where that holds every value that the frames can have, and for every CT of whole HU; else float32."""
     whole = all(frame.slope.is_integer() and frame.intercept.is_integer() for frame in frames)
     header = frames[0].instance.header
-    if whole and header.get("Modality") == "CT":
+    small = all(abs(frame.slope) < 2**15 and abs(frame.intercept) < 2**30 for frame in frames)
+    if whole and small and header.get("Modality") == "CT" and (header.get("BitsStored") or 16) <= 16:
         return np.dtype(np.int16)
     ends = [one * frame.slope + frame.intercept for frame in frames for one in _range(header)]
     return np.dtype(np.int16 if whole and min(ends) >= -(2**15) and max(ends) < 2**15 else np.float32)

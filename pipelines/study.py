@@ -17,11 +17,15 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
-               OverflowError, RecursionError, struct.error, zlib.error,
-               BytesLengthException, InvalidDicomError)  # fmt: skip
+from pipelines.base import one_line
+
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
+              OverflowError, RecursionError, LookupError, struct.error, zlib.error,
+              BytesLengthException, InvalidDicomError)  # fmt: skip
+"""What pydicom raises for bytes that are not what they say."""
+
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_MOST_INFLATED = 2**30  # bytes of one deflated dataset
+_MOST_INFLATED = 2**28  # bytes of one deflated dataset
 
 # What a value should look like is checked where it is used: pydicom would quote values that it dislikes, and with them
 # patients' names, in warnings that end in the log.
@@ -30,6 +34,9 @@ config.settings.reading_validation_mode = config.IGNORE
 
 class NotAStudy(Exception):
     """The files are not one readable DICOM study; the text is one line: what, where, what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(one_line(reason))
 
 
 @dataclass(frozen=True)
@@ -175,7 +182,7 @@ def _study_of(path: Path) -> str:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["StudyInstanceUID"])
         return str(header.get("StudyInstanceUID") or "")
-    except _UNREADABLE:
+    except UNREADABLE:
         return ""
 
 
@@ -188,7 +195,7 @@ def is_dicom(path: Path) -> bool:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
         return bool(header.get("SOPInstanceUID"))
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
 
 
@@ -203,7 +210,7 @@ def _read_header(path: Path, sound: _Sound) -> tuple[Dataset, int]:
             header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
             end = file.tell()
         _drop_unreadable(header, sound)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         # the cause stays out of the text: pydicom quotes the bytes that it cannot read, and they may name the patient
         raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
     return header, end
@@ -241,7 +248,7 @@ def _drop_unreadable(dataset: Dataset, sound: _Sound) -> None:
             continue
         try:
             element = dataset[tag]
-        except _UNREADABLE:
+        except UNREADABLE:
             del dataset[tag]
             continue
         if element.VR == "SQ":

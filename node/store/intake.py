@@ -16,7 +16,7 @@ _Event = tuple[str, str, str, dict[str, Any]]
 
 
 # Built once: these run for every instance, and building a statement costs more than running it on SQLite.
-_KNOWN = sa.select(instances.c.id, instances.c.digest).where(
+_KNOWN = sa.select(instances.c.id, instances.c.digest, instances.c.transfer_syntax).where(
     instances.c.study_uid == sa.bindparam("b_study"),
     instances.c.sop_uid == sa.bindparam("b_sop"),
     instances.c.current == 1,
@@ -118,7 +118,8 @@ class Intake(Base):
             "association": one.association_id,
         }  # fmt: skip
         known = connection.execute(_KNOWN, {"b_study": one.study_uid, "b_sop": one.sop_uid}).first()
-        if known and known.digest == one.digest:
+        # The same bytes in another transfer syntax are other content: the first may have been declared wrongly.
+        if known and (known.digest, known.transfer_syntax) == (one.digest, one.transfer_syntax):
             return "same", [("instance.repeated", "receive", about, body)]
         if known:
             connection.execute(instances.update().where(instances.c.id == known.id).values(current=0))

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.fuzz.host import HANG, Tally, campaign, input_of
+from tests.fuzz.host import HANG, Failure, Tally, campaign, input_of
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
 
@@ -40,7 +40,7 @@ def main() -> int:
         whole = sum(shares.values())
         runs = [
             threads.submit(_run, console, name, make, seed, arguments.first,
-                           max(1, round(arguments.inputs * shares[name] / whole)), until)
+                           max(1, round(arguments.inputs * shares[name] / whole)), until, arguments.patience)
             for name, make in wanted.items()
         ]  # fmt: skip
         tallies = [run.result() for run in runs]
@@ -63,15 +63,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help=f"targets, separated by commas: {', '.join(TARGETS)}")
     parser.add_argument("--first", type=int, default=0, help="the number of the first input")
     parser.add_argument("--processes", type=int, default=2, help="targets at once")
+    parser.add_argument("--patience", type=float, default=1, help="more than 1 on a machine that has other work")
     parser.add_argument("--minutes", type=float, default=20, help="no input is begun after these")
     return parser.parse_args()
 
 
 def _run(
-    console: Console, name: str, make: Callable[[], Target], seed: str, first: int, count: int, until: float
+    console: Console, name: str, make: Callable[[], Target], seed: str, first: int, count: int, until: float,
+    patience: float,
 ) -> Tally:  # fmt: skip
-    tally = campaign(make, name, seed, first, count, make().growth, until)
-    console.print(f"{name}: {tally.inputs} inputs in {tally.seconds:.0f} s, {len(tally.failures)} violations", highlight=False)
+    def tell(failure: Failure) -> None:
+        console.print(f"{name} {failure.index}: {failure.what}", markup=False, highlight=False, soft_wrap=True)
+
+    tally = campaign(make, name, seed, first, count, make().growth, until, patience, tell)
+    console.print(
+        f"{name}: {tally.inputs} inputs in {tally.seconds:.0f} s, {len(tally.failures)} violations", highlight=False
+    )
     return tally
 
 
@@ -96,7 +103,7 @@ def _keep(console: Console, make: Callable[[], Target], tally: Tally, seed: str)
         again = f"python -m tests.fuzz --seed {seed} --only {tally.name} --first {failure.index} --inputs 1"
         (folder / "what.txt").write_text(f"{failure.what}\n{again}\n{one.about}\n")
         console.print(f"{tally.name} {failure.index}: {failure.what}\n  kept in {folder}; again: {again}",
-                      markup=False, highlight=False)  # fmt: skip
+                      markup=False, highlight=False, soft_wrap=True)  # fmt: skip
 
 
 if __name__ == "__main__":

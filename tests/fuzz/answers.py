@@ -34,7 +34,9 @@ def read(said: bytes) -> Answers:
             raise Violation("the listener's last PDU is cut off")
         kind, length = said[at], int.from_bytes(said[at + 2 : at + 6], "big")
         if kind not in _NAMES or length > _LONGEST or at + 6 + length > len(said):
-            raise Violation(f"the listener said a PDU of type {kind} and length {length}, {len(said) - at} bytes are there")
+            raise Violation(
+                f"the listener said a PDU of type {kind} and length {length}, {len(said) - at} bytes are there"
+            )
         if found.kinds and found.kinds[-1] in ("RJ", "RP", "ABORT"):
             raise Violation(f"the listener spoke again after {found.kinds[-1]}")
         if (kind in (2, 3)) != (not found.kinds) and kind != 7:

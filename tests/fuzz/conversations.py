@@ -68,7 +68,18 @@ def _noise(rng: random.Random, said: Said) -> None:
 def _odd_request(rng: random.Random, said: Said) -> None:
     offers = [(rng.choice((1, 1, 2, 0, 255)), rng.choice((CT, *UIDS)), tuple(rng.choice((EXPLICIT.encode(), *UIDS))
               for _ in range(rng.choice((0, 1, 1, 3))))) for _ in range(rng.choice((0, 1, 3)))]  # fmt: skip
-    titles = (b"SENDER", b"OVERREAD", b"", b" " * 16, b"\0" * 16, b"<b>x</b>", b"\x1b[2J", b"\xff" * 16, b"A\\B", b"A\nB")
+    titles = (
+        b"SENDER",
+        b"OVERREAD",
+        b"",
+        b" " * 16,
+        b"\0" * 16,
+        b"<b>x</b>",
+        b"\x1b[2J",
+        b"\xff" * 16,
+        b"A\\B",
+        b"A\nB",
+    )
     whole = pdus.request(
         offers, rng.choice((b"SENDER", b"SENDER", rng.choice(titles))), rng.choice((b"OVERREAD", rng.choice(titles))),
         rng.choice((pdus.APPLICATION, pdus.APPLICATION, *UIDS)), pdus.odd_user_information(rng), rng.choice((1, 1, 0, 65535)),
@@ -158,11 +169,16 @@ def _odd_command(rng: random.Random, said: Said, context_id: int, message_id: in
     fields[1] = (0x100, struct.pack("<H", kind))
     for _ in range(rng.randrange(3)):
         at = rng.randrange(len(fields))
-        fields[at] = (fields[at][0], rng.choice((b"", b"\0", b"\1\1", b"\xff" * 4, b"1.2\0", rng.choice(UIDS), b"9" * 3000)))
+        fields[at] = (
+            fields[at][0],
+            rng.choice((b"", b"\0", b"\1\1", b"\xff" * 4, b"1.2\0", rng.choice(UIDS), b"9" * 3000)),
+        )
     if rng.random() < 0.4:
         del fields[rng.randrange(len(fields))]
     if rng.random() < 0.3:
-        fields.append((rng.choice((0x900, 0x902, 0x1002, 0x1008, 0x1001, 3, 0x5000)), rng.choice((b"\1\0", b"\0\0", b"x" * 70))))
+        fields.append(
+            (rng.choice((0x900, 0x902, 0x1002, 0x1008, 0x1001, 3, 0x5000)), rng.choice((b"\1\0", b"\0\0", b"x" * 70)))
+        )
     if rng.random() < 0.3:
         rng.shuffle(fields)
     whole = pdus.command(fields)
@@ -185,7 +201,10 @@ def _commitment(rng: random.Random, said: Said, context_id: int, message_id: int
 def commitment_dataset(rng: random.Random, syntax: str = EXPLICIT) -> bytes:
     """The dataset of a storage commitment request or answer, mostly wrong."""
     references = tuple(
-        (text(0x00081150, "UI", CT if rng.random() < 0.95 else rng.choice(UIDS)), text(0x00081155, "UI", b"1.2.3.9.%d" % n))
+        (
+            text(0x00081150, "UI", CT if rng.random() < 0.95 else rng.choice(UIDS)),
+            text(0x00081155, "UI", b"1.2.3.9.%d" % n),
+        )
         for n in range(rng.choice((0, 1, 3, 40)))
     )
     failed = tuple((*one, Element(0x00081197, b"US", b"\x12\1")) for one in references[:2])

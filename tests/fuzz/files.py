@@ -6,11 +6,13 @@ here it is the process of this target, and it counts as a crash.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from node import logs
 from node.errors import GiveUp
 from node.plans import read_header
 from pipelines import ct_lung, features
@@ -32,11 +34,17 @@ _ANY = Match()
 class Files:
     """Mutated real and synthetic files, and files made to harm."""
 
-    name, says, share, growth, peak = "files", "files, read as pipelines read them", 0.18, 64.0, 384.0
+    name, says, share, growth, peak = "files", "files, read as pipelines read them", 0.18, 96.0, 768.0
+    patience = 1.0
 
     def open(self, folder: Path) -> None:
-        """A folder for the files of one input."""
+        """A folder for the files of one input; what is logged goes into a file of it, as in the model process."""
         self._folder = folder
+        self._log = folder / "log"
+        descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+        logs.set_up("debug")
 
     def make(self, rng: random.Random) -> Input:
         """One series, damaged."""
@@ -81,7 +89,9 @@ class Files:
         return resident()
 
     def close(self) -> None:
-        """Nothing is left but the folder."""
+        """Nothing of a patient was written to standard error, by a library either."""
+        if MARKER.encode() in self._log.read_bytes():
+            raise Violation("a patient's name was written to standard error")
 
 
 def _try(read: Callable[[], Any]) -> Any:

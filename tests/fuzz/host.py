@@ -16,13 +16,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.fuzz.target import Input, Target, Violation
 
-HANG = 5.0  # seconds
+HANG = 5.0  # seconds that one input may take
 _OPEN = 120.0  # seconds that a target may take to get ready, and to look at what is left
 _LOOK_EVERY = 50  # inputs between two looks at the memory
 _WARM = 400  # inputs after which memory counts: what is loaded late has been loaded
-NOW, BEGAN, TAKEN, REFUSED, SLOWEST, SLOWEST_AT, BASE, GROWTH, PEAK, LATEST = range(10)  # places on the board
+NOW, BEGAN, COMPUTED, TAKEN, REFUSED, SLOWEST, SLOWEST_AT, BASE, GROWTH, PEAK = PLACES = range(10)  # on the board
 
 
 @dataclass
@@ -56,15 +58,21 @@ def input_of(target: Target, seed: str, index: int) -> Input:
 
 def campaign(
     make: Callable[[], Target], name: str, seed: str, first: int, count: int, growth: float,
-    until: float = float("inf"), most_failures: int = 20,
+    until: float = float("inf"), patience: float = 1.0, tell: Callable[[Failure], None] = lambda failure: None,
+    most_failures: int = 20,
 ) -> Tally:  # fmt: skip
     """Give `count` inputs from number `first` on, in as many processes one after another as it takes.
 
-    `growth`: MB that the memory may grow; `until`: time.monotonic() at which no more are begun.
+    `growth`: MB that the memory may grow; `until`: time.monotonic() at which no more are begun; `patience`: how many
+    times as long as HANG an input may take by the clock on a machine with much else to do, though no longer of the
+    processor's time; `tell`: is told of each failure at once.
     """
     tally, at, begun = Tally(name), first, time.monotonic()
     while at < first + count and len(tally.failures) < most_failures and time.monotonic() < until:
-        at = _one_process(make, tally, seed, at, first + count - at, until)
+        known = len(tally.failures)
+        at = _one_process(make, tally, seed, at, first + count - at, until, patience)
+        for failure in tally.failures[known:]:
+            tell(failure)
     tally.seconds = time.monotonic() - begun
     if tally.growth > growth:
         tally.failures.append(Failure(at - 1, f"memory grew by {tally.growth:.0f} MB, at most {growth:g} are allowed"))
@@ -72,15 +80,15 @@ def campaign(
 
 
 def _one_process(
-    make: Callable[[], Target], tally: Tally, seed: str, first: int, count: int, until: float
-) -> int:  # fmt: skip
+    make: Callable[[], Target], tally: Tally, seed: str, first: int, count: int, until: float, patience: float
+) -> int:
     """Run until all inputs are given or the process is lost; the number of the next input."""
     context = multiprocessing.get_context("spawn")
-    board = context.Array(ctypes.c_double, LATEST + 1, lock=False)
+    board = context.Array(ctypes.c_double, len(PLACES), lock=False)
     board[NOW] = first
-    board[BEGAN] = time.monotonic() + _OPEN
+    board[BEGAN] = time.monotonic() + _OPEN * patience
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_host, args=(make, board, theirs, seed, first, count, until), daemon=False)
+    process = context.Process(target=_host, args=(make, board, theirs, seed, first, count, until, patience))
     process.start()
     theirs.close()
     what, ended = "", False
@@ -94,7 +102,7 @@ def _one_process(
                 ended = True
             else:
                 tally.failures.append(Failure(index, told))
-        elif time.monotonic() - board[BEGAN] > HANG + 1:
+        elif _hangs(process.pid, board, patience):
             what = f"no end after {HANG:g} s"
             process.kill()
             break
@@ -115,19 +123,33 @@ def _one_process(
     return now
 
 
+def _hangs(pid: int | None, board: Any, patience: float) -> bool:
+    """Whether the process has been at one input for too long, by the clock or by the processor's time."""
+    by_clock = time.monotonic() - board[BEGAN]
+    if by_clock <= HANG + 1:
+        return False
+    try:
+        spent = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return False  # it ended, which is told otherwise
+    return bool(by_clock > HANG * patience + 1 or spent.user + spent.system - board[COMPUTED] > HANG + 1)
+
+
 def _host(
-    make: Callable[[], Target], board: Any, pipe: Connection, seed: str, first: int, count: int, until: float
-) -> None:
+    make: Callable[[], Target], board: Any, pipe: Connection, seed: str, first: int, count: int, until: float,
+    patience: float,
+) -> None:  # fmt: skip
     target = make()
+    target.patience = patience
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         target.open(Path(folder))
         for index in range(first, first + count):
             if time.monotonic() > until:
                 break
-            _give(target, board, pipe, seed, index)
+            _give(target, board, pipe, seed, index, HANG * patience)
             if (index - first) % _LOOK_EVERY == 0:
                 _look_at_memory(target, board, index - first)
-        board[BEGAN] = time.monotonic() + _OPEN
+        board[BEGAN] = time.monotonic() + _OPEN * patience
         try:
             target.close()
         except Violation as error:
@@ -135,10 +157,10 @@ def _host(
     pipe.send(("end", 0, ""))
 
 
-def _give(target: Target, board: Any, pipe: Connection, seed: str, index: int) -> None:
+def _give(target: Target, board: Any, pipe: Connection, seed: str, index: int, longest: float) -> None:
     one = input_of(target, seed, index)
     begun = time.monotonic()
-    board[NOW], board[BEGAN] = index, begun
+    board[NOW], board[COMPUTED], board[BEGAN] = index, time.process_time(), begun
     try:
         with _peak(board, target.peak):
             word = target.give(one)
@@ -148,9 +170,10 @@ def _give(target: Target, board: Any, pipe: Connection, seed: str, index: int) -
     took = time.monotonic() - begun
     if took > board[SLOWEST]:
         board[SLOWEST], board[SLOWEST_AT] = took, index
-    if took > HANG:
+    computed = time.process_time() - board[COMPUTED]
+    if took > longest or computed > HANG:
         pipe.send(("failure", index, f"it took {took:.1f} s, at most {HANG:g} are allowed"))
-    board[NOW], board[BEGAN] = index + 1, time.monotonic()
+    board[NOW], board[COMPUTED], board[BEGAN] = index + 1, time.process_time(), time.monotonic()
 
 
 def _told(error: Exception) -> str:

@@ -28,7 +28,7 @@ from tests.fuzz.target import MARKER
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 J2K, JLS, RLE, JPEG = (f"1.2.840.10008.1.2.{last}" for last in ("4.90", "4.80", "5", "4.50"))
-_BOMB = 400 << 20  # bytes that a deflate bomb grows to
+_BOMBS = (200, 400)  # MiB that a deflate bomb grows to: within the bound of pipelines.study, and beyond it
 
 
 def slice_of(index: int, rows: int = 8, columns: int = 8, pixels: bytes | None = None) -> list[Element]:
@@ -89,7 +89,9 @@ def _sizes(rng: random.Random) -> Case:
                    0x00280101: number(0x00280101, stored), 0x00280102: number(0x00280102, max(0, stored - 1))}  # fmt: skip
         elements = [changes.get(one.tag, one) for one in slice_of(index, rows, columns, pixels)]
         encapsulated = syntax not in (EXPLICIT, IMPLICIT)
-        elements[-1] = replace(elements[-1], vr=b"OB" if encapsulated else b"OW", says=0xFFFFFFFF if encapsulated else says)
+        elements[-1] = replace(
+            elements[-1], vr=b"OB" if encapsulated else b"OW", says=0xFFFFFFFF if encapsulated else says
+        )
         made.append(file_of(elements, syntax))
     return tuple(made)
 
@@ -102,7 +104,10 @@ def _nested(rng: random.Random) -> Case:
     plain = slice_of(1)
     before = [one for one in plain if one.tag < tag]
     after = [one for one in plain if one.tag > tag]
-    return (head + encoded(before, syntax) + deep(depth, syntax, tag) + encoded(after, syntax), file_of(slice_of(2), syntax))
+    return (
+        head + encoded(before, syntax) + deep(depth, syntax, tag) + encoded(after, syntax),
+        file_of(slice_of(2), syntax),
+    )
 
 
 def _fragments(rng: random.Random) -> Case:
@@ -135,16 +140,16 @@ def _fragments(rng: random.Random) -> Case:
 
 def _bomb(rng: random.Random) -> Case:
     """A deflated dataset of half a megabyte that grows to a thousand times as much."""
-    return (file_head(CT, "1.2.3.9.1", DEFLATED, "SENDER") + _deflate_bomb(rng.random() < 0.5),)
+    return (file_head(CT, "1.2.3.9.1", DEFLATED, "SENDER") + _deflate_bomb(rng.choice(_BOMBS), rng.random() < 0.5),)
 
 
 @functools.cache
-def _deflate_bomb(before_identity: bool) -> bytes:
+def _deflate_bomb(size: int, before_identity: bool) -> bytes:
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     plain, split = slice_of(1), 0x00100000 if before_identity else 0x00300000
-    filler = struct.pack("<HH2s2xL", 0x0009 if before_identity else 0x0031, 0x1010, b"OB", _BOMB)
+    filler = struct.pack("<HH2s2xL", 0x0009 if before_identity else 0x0031, 0x1010, b"OB", size << 20)
     made = packer.compress(encoded([one for one in plain if one.tag < split]) + filler)
-    made += b"".join(packer.compress(bytes(1 << 20)) for _ in range(_BOMB >> 20))
+    made += b"".join(packer.compress(bytes(1 << 20)) for _ in range(size))
     return made + packer.compress(encoded([one for one in plain if one.tag > split])) + packer.flush()
 
 
@@ -164,4 +169,6 @@ def _codestream(syntax: str, rows: int, columns: int) -> bytes:
 def _encapsulated(parts: list[bytes], table: bytes = b"") -> bytes:
     """An offset table, fragments, and the end of the sequence (PS3.5, A.4)."""
     items = [table, *(part + b"\0" * (len(part) % 2) for part in parts)]
-    return b"".join(struct.pack("<HHL", 0xFFFE, 0xE000, len(one)) + one for one in items) + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    return b"".join(struct.pack("<HHL", 0xFFFE, 0xE000, len(one)) + one for one in items) + struct.pack(
+        "<HHL", 0xFFFE, 0xE0DD, 0
+    )

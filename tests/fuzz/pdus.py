@@ -48,7 +48,9 @@ def request(
 
 def value(context_id: int, control: int, data: bytes, says: int | None = None) -> bytes:
     """A presentation data value."""
-    return struct.pack(">LBB", (len(data) + 2 if says is None else says) & 0xFFFFFFFF, context_id & 0xFF, control) + data
+    return (
+        struct.pack(">LBB", (len(data) + 2 if says is None else says) & 0xFFFFFFFF, context_id & 0xFF, control) + data
+    )
 
 
 def message(
@@ -78,5 +80,7 @@ def odd_user_information(rng: random.Random) -> bytes:
     window = item(0x53, struct.pack(">HH", rng.randrange(65536), 0))
     unknown = item(rng.randrange(256), rng.randbytes(rng.randrange(20)))
     version = item(0x55, rng.choice((b"", b"X" * 16, b"X" * 300, b"\xff\xfe", b"<b>")))
-    chosen = [rng.choice((role, identity, extended, window, unknown, version)) for _ in range(rng.choice((1, 2, 5, 200)))]
+    chosen = [
+        rng.choice((role, identity, extended, window, unknown, version)) for _ in range(rng.choice((1, 2, 5, 200)))
+    ]
     return user_information(*chosen, largest=rng.choice((0, 1, 6, 7, 128, 16384, 0xFFFFFFFF)))

@@ -162,6 +162,7 @@ class Talk:
     """Whole conversations with the acceptor, as many a second as it can have."""
 
     name, says, share, growth, peak = "talk", "connections of a sender, without a socket", 0.34, 64.0, 128.0
+    patience = 1.0
 
     def open(self, folder: Path) -> None:
         """Replace the log."""
@@ -198,6 +199,7 @@ class Commitment:
     """Datasets of N-ACTION and N-EVENT-REPORT."""
 
     name, says, share, growth, peak = "commitment", "N-ACTION and N-EVENT-REPORT bodies", 0.1, 32.0, 128.0
+    patience = 1.0
 
     def open(self, folder: Path) -> None:
         """Nothing to prepare."""
@@ -233,6 +235,7 @@ class Identity:
     """The beginning of a dataset, as the listener reads it."""
 
     name, says, share, growth, peak = "identity", "datasets, read for who they are", 0.3, 32.0, 128.0
+    patience = 1.0
 
     def open(self, folder: Path) -> None:
         """Nothing to prepare."""

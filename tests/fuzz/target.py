@@ -33,6 +33,7 @@ class Target(Protocol):
     share: float  # of all inputs of a campaign
     growth: float  # MB that the memory of the process under test may grow over the run
     peak: float  # MB that one input may take for a moment
+    patience: float  # set before `open`: how many times as long as on an idle machine it may wait for others
 
     def open(self, folder: Path) -> None:
         """Get ready in an empty folder."""

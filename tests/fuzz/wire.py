@@ -25,21 +25,24 @@ from tests.peers import ROOT, free_port, node_config
 
 _CHECK_EVERY = 500  # inputs between two looks at what was kept
 _ESCAPES = ("fuzz-escape", "tmp/fuzz-escape")
-_SETTINGS = {"acse_timeout": 2, "dimse_timeout": 2, "network_timeout": 3, "idle_pdu_timeout": 2, "log_level": "info",
-             "refusals_per_minute": 10_000}  # fmt: skip
 
 
 class Wire:
     """A listener with its database and spool, and a sender that means harm."""
 
     name, says, share, growth, peak = "wire", "connections to the listener", 0.08, 48.0, 64.0
+    patience = 1.0
 
     def open(self, folder: Path) -> None:
         """Start the listener."""
         self._house = folder / "house"
         self._house.mkdir()
         self._log = folder / "listener.log"
-        config = node_config(self._house, ("echo", "store", "commit"), {"commitment": "ask"}, port=free_port(), **_SETTINGS)
+        limits = dict.fromkeys(
+            ("acse_timeout", "dimse_timeout", "network_timeout", "idle_pdu_timeout"), 3 * self.patience
+        )
+        config = node_config(self._house, ("echo", "store", "commit"), {"commitment": "ask"}, port=free_port(),
+                             refusals_per_minute=10_000, **limits)  # fmt: skip
         self._port, self._spool, self._database = config.node.port, config.node.spool, config.node.database
         schema.upgrade(self._database)
         section = {**config.model_dump(mode="json", by_alias=True)["node"], "may": ["echo", "store", "commit"],
@@ -109,15 +112,15 @@ class Wire:
 
     def _say(self, one: Input) -> bytes:
         heard = bytearray()
-        with socket.create_connection(("127.0.0.1", self._port), timeout=HANG) as sock:
+        with socket.create_connection(("127.0.0.1", self._port), timeout=HANG * self.patience) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with contextlib.suppress(OSError):  # it may hang up before we are done, which is its right
                 for at, part in enumerate(one.parts):
                     for piece in _dripping(part) if one.about["drip"] and at < 3 else (part,):
                         sock.sendall(piece)
-                    _drain(sock, heard)
+                    _drain(sock, heard, HANG * self.patience)
                 sock.shutdown(socket.SHUT_WR)
-            deadline = time.monotonic() + HANG
+            deadline = time.monotonic() + HANG * self.patience
             with contextlib.suppress(ConnectionError):
                 while True:
                     sock.settimeout(max(0.01, deadline - time.monotonic()))
@@ -185,10 +188,10 @@ def _dripping(part: bytes) -> Iterator[bytes]:
     yield part[12:]
 
 
-def _drain(sock: socket.socket, heard: bytearray) -> None:
+def _drain(sock: socket.socket, heard: bytearray, seconds: float) -> None:
     """Take what has come, so that neither side waits for the other to read."""
     sock.settimeout(0)
     with contextlib.suppress(BlockingIOError):
         while more := sock.recv(65536):
             heard += more
-    sock.settimeout(HANG)
+    sock.settimeout(seconds)
