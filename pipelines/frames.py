@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
-from pipelines.base import Unsuitable
+from pipelines.base import Unsuitable, quoted
 from pipelines.study import Instance, Series
 
 _UNREADABLE = (ValueError, TypeError, OverflowError, AttributeError, NotImplementedError, KeyError)
@@ -140,4 +140,4 @@ def image(instance: Instance) -> str:
         number = instance.get("InstanceNumber")
     except _UNREADABLE:
         number = None
-    return f"image {number}" if number is not None else "an image without InstanceNumber"
+    return f"image {quoted(number)}" if number is not None else "an image without InstanceNumber"

@@ -15,7 +15,8 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pipelines.base import Unsuitable
+from pipelines import apart
+from pipelines.base import Unsuitable, quoted
 from pipelines.codestreams import fault
 from pipelines.frames import Frame, image, numbers
 from pipelines.study import Instance
@@ -35,15 +36,15 @@ def why_not(instance: Instance) -> str | None:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         retired = " (retired)" if syntax.is_retired else ""
-        return f"transfer syntax {syntax.name}{retired} ({syntax}) cannot be decoded"
+        return f"transfer syntax {quoted(syntax.name)}{retired} ({quoted(syntax)}) cannot be decoded"
     if not decoder.is_available:
         return f"transfer syntax {syntax.name} ({syntax}) has no decoder on this machine"
     colours = header.get("PhotometricInterpretation")
     if header.get("SamplesPerPixel") != 1 or colours not in ("MONOCHROME1", "MONOCHROME2"):
-        return f"PhotometricInterpretation {colours}: it is not a grey image"
+        return f"PhotometricInterpretation {quoted(colours)}: it is not a grey image"
     allocated, stored = header.get("BitsAllocated"), header.get("BitsStored")
     if allocated not in (8, 16, 32) or not isinstance(stored, int) or not 1 <= stored <= allocated:
-        return f"BitsAllocated {allocated}, BitsStored {stored}: no integer pixel data"
+        return f"BitsAllocated {quoted(allocated)}, BitsStored {quoted(stored)}: no integer pixel data"
     rows, columns = header.get("Rows"), header.get("Columns")
     if not isinstance(rows, int) or not isinstance(columns, int) or rows < 1 or columns < 1:
         return "it has no Rows or Columns: it is not an image"
@@ -73,14 +74,18 @@ def stored_frames(instance: Instance, wanted: list[int]) -> Iterator[np.ndarray]
             _check_codestreams(instance, dataset, content, frames)
         else:
             _check_length(instance, dataset, len(content), frames)
+        indices, plugin = [number - 1 for number in wanted], _plugin(syntax)
+        if plugin not in ("", "pydicom"):  # all others are written in C
+            size = dataset.Rows * dataset.Columns
+            yield from apart.decoder.frames(instance.path, str(syntax), plugin, indices, size)
+            return
         if not hasattr(dataset, "file_meta") or "TransferSyntaxUID" not in dataset.file_meta:
             dataset.ensure_file_meta()
             dataset.file_meta.TransferSyntaxUID = syntax
-        indices, plugin = [number - 1 for number in wanted], _plugin(syntax)
         for array, _ in get_decoder(syntax).iter_array(dataset, raw=True, indices=indices, decoding_plugin=plugin):
             yield array
     except _UNREADABLE as error:
-        raise Unsuitable(f"{image(instance)}: its pixel data cannot be decoded ({_brief(error)})") from error
+        raise Unsuitable(f"{image(instance)}: its pixel data cannot be decoded ({_told(error)})") from error
 
 
 def _plain_frames(instance: Instance, syntax: UID, wanted: list[int]) -> list[np.ndarray] | None:
@@ -224,8 +229,5 @@ def _plugin(syntax: UID) -> str:
     return min(plugins, key=_PREFERRED.index, default="")
 
 
-def _brief(error: Exception) -> str:
-    """What the decoders say; of other errors the kind alone, for pydicom quotes the bytes that it cannot read."""
-    if isinstance(error, RuntimeError | NotImplementedError):
-        return " ".join(f"{type(error).__name__}: {error}".split())[:160]
-    return type(error).__name__
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, apart.DecoderFailed) else apart.brief(error)

@@ -17,7 +17,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from pipelines.base import one_line
+from pipelines.base import one_line, quoted
 
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
               OverflowError, RecursionError, LookupError, struct.error, zlib.error,
@@ -142,8 +142,9 @@ class Study:
         if len(studies) > 1 and "" in studies:
             raise NotAStudy(f"{studies['']}: it has no StudyInstanceUID, which others have: take it out")
         if len(studies) > 1:
-            raise NotAStudy(f"{len(studies)} studies found where one is wanted (StudyInstanceUIDs "
-                            f"{', '.join(sorted(studies)[:3])}, ...): give the folder of one study")  # fmt: skip
+            named = ", ".join(map(quoted, sorted(studies)[:3]))
+            raise NotAStudy(f"{len(studies)} studies found where one is wanted (StudyInstanceUIDs {named}, ...): give "
+                            "the folder of one study")  # fmt: skip
         series = tuple(Series(uid, tuple(found)) for uid, found in by_series.items())
         return cls(next(iter(studies)), series, revision, replaces, skipped_files)
 
