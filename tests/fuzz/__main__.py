@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import secrets
 import sys
 import time
@@ -90,7 +91,9 @@ def _show(console: Console, tallies: list[Tally]) -> None:
                       f"{one.growth:.1f} MB")  # fmt: skip
     Console(width=max(console.width, 150)).print(table)
     total, failed = sum(one.inputs for one in tallies), sum(len(one.failures) for one in tallies)
-    console.print(f"{total} inputs, {failed} violations; a hang is anything over {HANG:g} s", highlight=False)
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    console.print(f"{total} inputs, {failed} violations; a hang is anything over {HANG:g} s; "
+                  f"{(spent.ru_utime + spent.ru_stime) / 60:.1f} minutes of the processors' time", highlight=False)  # fmt: skip
 
 
 def _keep(console: Console, make: Callable[[], Target], tally: Tally, seed: str) -> None:
