@@ -60,7 +60,8 @@ def read_header(path: Path, keywords: tuple[str, ...]) -> Header:
 
 def _dataset(found: Sequence[Value], transfer_syntax: str) -> Dataset:
     implicit, little = transfer_syntax == IMPLICIT, transfer_syntax != BIG_ENDIAN
-    dataset, characters = Dataset(), default_encoding
+    dataset = Dataset()
+    characters: str | list[str] = default_encoding
     for one in found:
         raw = RawDataElement(BaseTag(one.tag), one.vr or None, len(one.value), one.value, 0, implicit, little)
         if one.tag == _CHARACTER_SET:
