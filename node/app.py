@@ -41,11 +41,15 @@ def _receive(config: Config, store: Store, spool: Spool, stop: threading.Event) 
 
 
 def _close(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
-    from node import close
+    from node import close, keep
+    from node.counting import Counting
 
     routes = Routes(config, registry.names())
+    housekeeping = threading.Thread(target=keep.serve, args=(config, store, spool, stop), name="keep")
+    housekeeping.start()
     _say_ready()
-    close.serve(store, Queries(store.engine), spool, routes, stop)
+    close.serve(store, Queries(store.engine), spool, routes, Counting(config), stop)
+    housekeeping.join()
 
 
 def _work(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:

@@ -17,8 +17,10 @@ from node import peers, schema, tls
 from node.config import Config, without_password
 from node.errors import ConfigError, TryAgain
 from node.peers.commitment import offers_commitment
+from node.peers.find import takes_queries
 from node.queries import open_queries
 from node.routes import Routes, header_values
+from node.sections import ALL_EVIDENCE
 from pipelines import registry
 from pipelines.base import Unsuitable
 from pipelines.study import Study
@@ -87,6 +89,12 @@ def _node(config: Config) -> Iterator[Line]:
     room = f"{free / 2**30:.1f} GiB free; below {node.min_free_disk / 2**30:.1f} GiB instances are refused (0xA700)"
     fault = "" if writable else "cannot be written; "
     yield Line("disk", str(node.spool), writable and free > node.min_free_disk, fault + room)
+    keep = config.keep
+    ages = (("studies", keep.studies), ("results", keep.results), ("failed ones", keep.failed),
+            ("committed ones", keep.committed))  # fmt: skip
+    told = ", ".join(f"{what} {f'for {days:g} days' if days else 'for ever'}" for what, days in ages)
+    full = f"the oldest go when more than {keep.high_watermark:.0%} of the disk are in use"
+    yield Line("keep", str(node.spool), None, f"{told}; {full}, but none within {keep.at_least:g} days")
 
 
 def _tls(config: Config) -> Iterator[Line]:
@@ -175,7 +183,10 @@ def _routes(config: Config) -> Iterator[Line]:
         senders = ", ".join(route.from_peers) or "anyone admitted"
         to = ", ".join(route.send_to) or "NOBODY: results stay here"
         text = f"{wanted}; from {senders} -> {', '.join(route.pipelines)} -> {to}"
-        complete = f"complete after {quiet:g} s of quiet, {wait:g} s at most"
+        quietly = f"after {quiet:g} s of quiet" if "quiet" in route.evidence else "without a quiet time"
+        unheard = [one for one in ALL_EVIDENCE if one not in route.evidence and one != "quiet"]
+        without = f", whatever {' and '.join(unheard)} say" if unheard else ""
+        complete = f"complete {quietly}{without}, {wait:g} s at most"
         yield Line("route", route.name, bool(route.send_to) or None, f"{text}; {complete}")
     if not config.routes:
         yield Line("route", "none", False, "no [[route]]: studies would be kept, and nothing would run")
@@ -221,6 +232,11 @@ def _peers(config: Config, echo: bool) -> Iterator[Line]:
         asked = peer.commitment == "ask"
         if asked:
             text += "; is asked for storage commitment"
+        queried = peer.commitment == "find" or any(one.count_from == peer.name for one in config.peers)
+        if peer.commitment == "find":
+            text += "; a C-FIND looks whether it keeps results"
+        if peer.count_from is not None:
+            text += f"; {peer.count_from} is asked how many instances its studies have"
         if echo:
             answer = peers.echo(config, peer)
             said = (
@@ -229,9 +245,12 @@ def _peers(config: Config, echo: bool) -> Iterator[Line]:
             offered = offers_commitment(config, peer) if asked and answer.ok else None
             if offered is not None:
                 said += ", takes such requests" if offered.ok else f", but: {offered.reason}"
+            deaf = takes_queries(config, peer) if queried and answer.ok else None
+            if queried and answer.ok:
+                said += ", takes queries" if deaf is None else f", but: {deaf}"
             # A peer that only sends to us need not listen: its silence is worth knowing, and no fault.
-            fault = False if peer.name in destinations else None
-            good = answer.ok and (offered is None or offered.ok is not False)
+            fault = False if peer.name in destinations or queried else None
+            good = answer.ok and deaf is None and (offered is None or offered.ok is not False)
             yield Line("peer", peer.name, good or fault, f"{text}; {said}")
         else:
             yield Line("peer", peer.name, None, text)

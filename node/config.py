@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import ConfigError
-from node.sections import Node, Peer, Route, Send, Work, kebab, nearest
+from node.sections import Keep, Node, Peer, Route, Send, Work, kebab, nearest
 
 
 class Config(BaseSettings):
@@ -29,6 +29,7 @@ class Config(BaseSettings):
     node: Node = Node()
     work: Work = Work()
     send: Send = Send()
+    keep: Keep = Keep()
     peers: tuple[Peer, ...] = Field((), validation_alias="peer", serialization_alias="peer")
     routes: tuple[Route, ...] = Field((), validation_alias="route", serialization_alias="route")
 
@@ -49,6 +50,11 @@ class Config(BaseSettings):
         for peer in self.peers:
             if peer.tls and self.node.ca is None:
                 raise ValueError(f"peer {peer.name!r}: tls wants ca in [node], which says whose certificates we take")
+            if peer.count_from is not None and peer.count_from not in peers:
+                raise ValueError(
+                    f"peer {peer.name!r}: count-from names {peer.count_from!r}, no such [[peer]]"
+                    f"{nearest(peer.count_from, peers)}"
+                )
             if peer.certificate_names and "store" in peer.may and not self.node.knows_callers:
                 raise ValueError(
                     f"peer {peer.name!r}: it may store, and certificate-names wants it to show a certificate: "
@@ -90,7 +96,7 @@ class _Environment(EnvSettingsSource):
         found: dict[str, Any] = {}
         for variable, value in os.environ.items():
             section, _, key = variable.removeprefix("OVERREAD_").partition("__")
-            if variable.startswith("OVERREAD_") and key and section.lower() in ("node", "work", "send"):
+            if variable.startswith("OVERREAD_") and key and section.lower() in ("node", "work", "send", "keep"):
                 found.setdefault(section.lower(), {})[kebab(key.lower())] = value
         return found
 
@@ -130,7 +136,9 @@ def _anchored(config: Config, folder: Path) -> Config:
     return config.model_copy(update={"node": node, "work": work})
 
 
-_SECTIONS: Mapping[str, type[BaseModel]] = {"node": Node, "work": Work, "send": Send, "peer": Peer, "route": Route}
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "node": Node, "work": Work, "send": Send, "keep": Keep, "peer": Peer, "route": Route,
+}  # fmt: skip
 
 
 def _known_keys(section: str | int | None) -> list[str]:

@@ -1,12 +1,13 @@
-"""Storage commitment in the send loop: asks peers whether they keep what we delivered, tells them what we hold."""
+"""Whether what was delivered is kept, in the send loop: asks peers for storage commitment or looks by C-FIND, and tells
+those that ask what we hold."""
 
 from __future__ import annotations
 
-from node import logs, retry
+from node import dimse, logs, retry
 from node.commitment import Report, Request
 from node.config import Config
-from node.errors import GiveUp, TryAgain
-from node.peers import commitment
+from node.errors import Away, GiveUp, TryAgain
+from node.peers import commitment, find
 from node.queries import Queries
 from node.sections import Peer
 from node.spool import Spool
@@ -14,11 +15,12 @@ from node.store import Asking, Commitment, Store
 
 log = logs.get(__name__)
 WAIT_HERE = 1.0  # seconds that the peer's answer may take on the association of the request
+LOOKS = 3  # by C-FIND until what is missing is sent again: a peer may need a while until it finds what it stored
 
 
 def concerns(peer: Peer) -> bool:
     """Whether there may be anything to do for `peer` here."""
-    return "commit" in peer.may or peer.commitment == "ask"
+    return "commit" in peer.may or peer.commitment != "none"
 
 
 def release(store: Store, worker: str) -> None:
@@ -28,18 +30,19 @@ def release(store: Store, worker: str) -> None:
 
 
 def step(config: Config, peer: Peer, store: Store, spool: Spool, worker: str) -> bool:
-    """Do the next thing that is due for `peer`; False when there was none. Raises TryAgain without a database."""
+    """Do the next thing that is due for `peer`; False when there was none. Raises TryAgain without a database, and Away
+    without the peer."""
     if "commit" in peer.may:
         asked = store.claim_commitment(worker, peer.name, config.send.lease)
         if asked is not None:
             tell(config, peer, store, spool, asked)
             return True
-    if peer.commitment == "ask":
+    if peer.commitment != "none":
         for study, output, again in store.end_waiting(peer.name, config.send.commitment_attempts):
             log.warning("no answer about storage commitment", peer=peer.name, study=study, output=output, again=again)
         asking = store.claim_asking(worker, peer.name, config.send.lease)
         if asking is not None:
-            ask(config, peer, store, asking)
+            (ask if peer.commitment == "ask" else look)(config, peer, store, asking)
             return True
     return False
 
@@ -51,10 +54,12 @@ def answer(queries: Queries, spool: Spool, asked: Commitment) -> Report:
     return Report(asked.transaction_uid, kept, tuple(failed.items()))
 
 
-def take(config: Config, store: Store, peer: str, report: Report, actor: str) -> bool:
+def take(
+    config: Config, store: Store, peer: str, report: Report, actor: str, how: str = "storage commitment"
+) -> bool:  # fmt: skip
     """Settle the delivery that a peer's answer is about; False when we never asked for it."""
     again_at = store.clock() + config.send.retry_after
-    word = store.take_report(peer, report, config.send.commitment_attempts, again_at, actor)
+    word = store.take_report(peer, report, config.send.commitment_attempts, again_at, actor, how)
     if word in ("due", "failed"):
         log.warning("a peer does not keep what we delivered", peer=peer, failed=len(report.failed), delivery=word)
     elif word == "committed":
@@ -63,7 +68,7 @@ def take(config: Config, store: Store, peer: str, report: Report, actor: str) ->
 
 
 def tell(config: Config, peer: Peer, store: Store, spool: Spool, asked: Commitment) -> None:
-    """Answer one claimed request on an association of our own, and settle its row."""
+    """Answer one claimed request on an association of our own, and settle its row. Raises Away."""
     try:
         report = answer(Queries(store.engine), spool, asked)
         commitment.report(config, peer, report)
@@ -73,6 +78,9 @@ def tell(config: Config, peer: Peer, store: Store, spool: Spool, asked: Commitme
     except GiveUp as error:
         store.fail_commitment(asked, error.reason)
         log.error("storage commitment cannot be answered", peer=peer.name, reason=error.reason)
+    except Away as error:
+        store.retry_commitment(asked, error.reason, store.clock(), counts=False)
+        raise
     except TryAgain as error:
         if asked.attempts >= config.send.attempts:
             store.fail_commitment(asked, f"{error.reason} ({asked.attempts} attempts)")
@@ -84,24 +92,47 @@ def tell(config: Config, peer: Peer, store: Store, spool: Spool, asked: Commitme
 
 
 def ask(config: Config, peer: Peer, store: Store, asking: Asking) -> None:
-    """Send one claimed request, and settle its row; the answer may be taken here or by the listener."""
+    """Send one claimed request, and settle its row; the answer may be taken here or by the listener. Raises Away."""
     try:
         commitment.ask(
             config, peer, Request(asking.transaction_uid, asking.references), WAIT_HERE,
             lambda: store.asked(asking, store.clock() + config.send.commitment_wait),
             lambda report: _take(config, store, peer.name, report),
         )  # fmt: skip
-    except GiveUp as error:
+    except (GiveUp, TryAgain) as error:
+        _not_asked(config, peer, store, asking, error)
+
+
+def look(config: Config, peer: Peer, store: Store, asking: Asking) -> None:
+    """Look by C-FIND whether the peer has the instances of one claimed delivery, and settle its row."""
+    try:
+        there = find.instances(config, peer, asking.study_uid, asking.series_uid)
+        kept = tuple(one for one in asking.references if one.sop_uid in there)
+        missing = tuple(one for one in asking.references if one.sop_uid not in there)
+        if missing and asking.attempts < LOOKS:
+            raise TryAgain(f"{peer.name} does not find {len(missing)} of {len(asking.references)} instances yet")
+        report = Report(asking.transaction_uid, kept, tuple((one, dimse.NO_SUCH_INSTANCE) for one in missing))
+        take(config, store, peer.name, report, "send", "C-FIND")
+    except (GiveUp, TryAgain) as error:
+        _not_asked(config, peer, store, asking, error)
+
+
+def _not_asked(config: Config, peer: Peer, store: Store, asking: Asking, error: GiveUp | TryAgain) -> None:
+    """Later, or never: the delivery stays delivered."""
+    if isinstance(error, GiveUp):
         store.give_up_asking(asking, error.reason)
-        log.warning("storage commitment is not to be had", peer=peer.name, reason=error.reason)
-    except TryAgain as error:
-        if asking.attempts >= config.send.attempts:
-            store.give_up_asking(asking, f"{error.reason} ({asking.attempts} attempts)")
-            log.warning("storage commitment could not be asked for", peer=peer.name, reason=error.reason)
-            return
-        pause = retry.backoff(asking.attempts, config.send.retry_after, config.send.longest_wait)
-        store.retry_asking(asking, error.reason, store.clock() + pause)
-        log.warning("storage commitment request waits", peer=peer.name, reason=error.reason, seconds=round(pause, 1))
+        log.warning("no word whether it is kept is to be had", peer=peer.name, reason=error.reason)
+        return
+    if isinstance(error, Away):
+        store.retry_asking(asking, error.reason, store.clock(), counts=False)
+        raise error
+    if asking.attempts >= config.send.attempts:
+        store.give_up_asking(asking, f"{error.reason} ({asking.attempts} attempts)")
+        log.warning("could not be asked whether it is kept", peer=peer.name, reason=error.reason)
+        return
+    pause = retry.backoff(asking.attempts, config.send.retry_after, config.send.longest_wait)
+    store.retry_asking(asking, error.reason, store.clock() + pause)
+    log.warning("asking whether it is kept waits", peer=peer.name, reason=error.reason, seconds=round(pause, 1))
 
 
 def _take(config: Config, store: Store, peer: str, report: Report) -> None:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-C_STORE_RQ, C_ECHO_RQ, C_CANCEL_RQ = 0x0001, 0x0030, 0x0FFF
+C_STORE_RQ, C_FIND_RQ, C_ECHO_RQ, C_CANCEL_RQ = 0x0001, 0x0020, 0x0030, 0x0FFF
 N_EVENT_REPORT_RQ, N_ACTION_RQ = 0x0100, 0x0130
 RESPONSE = 0x8000
 NO_DATASET = 0x0101
@@ -20,6 +20,7 @@ NO_DATASET = 0x0101
 COMMAND, LAST = 0x01, 0x02
 
 SUCCESS = 0x0000
+PENDING = (0xFF00, 0xFF01)  # a match of a C-FIND (PS3.4, C.4.1.1.4)
 PROCESSING_FAILURE = 0x0110
 NO_SUCH_INSTANCE = 0x0112
 NO_SUCH_EVENT_TYPE = 0x0113
@@ -146,6 +147,19 @@ def store_request(message_id: int, sop_class: str, sop_uid: str) -> bytes:
             (0x0700, struct.pack("<H", 0)),
             (0x0800, struct.pack("<H", 0)),
             (0x1000, _uid(sop_uid)),
+        ]
+    )
+
+
+def find_request(message_id: int, sop_class: str) -> bytes:
+    """The command set of a C-FIND-RQ of medium priority (PS3.7, table 9.3-3)."""
+    return _command_set(
+        [
+            (0x0002, _uid(sop_class)),
+            (0x0100, struct.pack("<H", C_FIND_RQ)),
+            (0x0110, struct.pack("<H", message_id)),
+            (0x0700, struct.pack("<H", 0)),
+            (0x0800, struct.pack("<H", 0)),
         ]
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.base import Unsuitable
 
-__all__ = ["ConfigError", "GiveUp", "IllegalMove", "OverreadError", "Refused", "TryAgain", "Unsuitable"]
+__all__ = ["Away", "ConfigError", "GiveUp", "IllegalMove", "OverreadError", "Refused", "TryAgain", "Unsuitable"]
 
 
 class OverreadError(Exception):
@@ -14,10 +14,12 @@ class OverreadError(Exception):
 class Refused(OverreadError):
     """A DIMSE request that we answer with a failure status (PS3.4 annex B.2.3); nothing was kept."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, database_away: bool = False) -> None:
+        """`database_away`: it will not take the record of this refusal either, which is for later."""
         super().__init__(f"0x{status:04X}: {reason}")
         self.status = status
         self.reason = reason
+        self.database_away = database_away
 
 
 class TryAgain(OverreadError):
@@ -27,6 +29,10 @@ class TryAgain(OverreadError):
         super().__init__(reason)
         self.reason = reason
         self.after = after
+
+
+class Away(TryAgain):
+    """A peer cannot be reached, or takes no association: nothing that waits for it is at fault, or uses up attempts."""
 
 
 class GiveUp(OverreadError):

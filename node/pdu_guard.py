@@ -66,7 +66,7 @@ class PduReader:
         header = memoryview(self._header)
         got = self._receive(header, time.monotonic() + wait)
         if got < 0:
-            raise PeerSilent(f"nothing came for {wait:g} s")
+            raise PeerSilent(f"nothing came for {wait:.3g} s")
         deadline = time.monotonic() + self._pdu_seconds
         while got < HEADER:
             got += self._more(header[got:], deadline)

@@ -16,7 +16,7 @@ from pydicom.values import convert_string
 
 from node.errors import GiveUp
 from node.header import BIG_ENDIAN, IMPLICIT, Unreadable, Value, read_values
-from node.part10 import read_head
+from node.part10 import LONGEST_HEAD, head_of
 from node.queries import StoredInstance
 from node.routes import Header, Plan, Routes, header_values
 from node.spool import Spool
@@ -38,9 +38,9 @@ def read_header(path: Path, keywords: tuple[str, ...]) -> Header:
     Read as the listener reads an identity, within bounds: this is done in loops that must not wait for one study.
     Raises GiveUp where the file is none of ours or its header cannot be read so far, and OSError.
     """
-    head = read_head(path)
     tags = {tag for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None}
     with path.open("rb", buffering=0) as file:
+        head = head_of(file.read(LONGEST_HEAD), path)
         size = os.fstat(file.fileno()).st_size - head.offset
 
         def read(offset: int, length: int) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import resource
 import signal
 import sys
 import threading
@@ -44,3 +46,17 @@ def keep_memory() -> None:
     if mallopt is not None:
         for option, value in ((_M_MMAP_THRESHOLD, 2**25), (_M_TRIM_THRESHOLD, 2**30), (_M_TOP_PAD, 2**26)):
             mallopt(option, value)
+
+
+def first_to_go() -> None:
+    """Let a system that runs out of memory end this process before others: a job is run again, but a listener or a
+    database that ends takes everything with it. Only on Linux (proc(5), oom_score_adj)."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")
+
+
+def limit_memory(size: int) -> None:
+    """Let this process allocate at most `size` bytes (0: any); beyond, it gets MemoryError instead of the system's last
+    memory. What devices and files map is not counted (setrlimit(2), RLIMIT_DATA)."""
+    if size:
+        resource.setrlimit(resource.RLIMIT_DATA, (size, size))

@@ -13,12 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from node import audit, holding, schema
+from node import answered, audit, holding, schema, standing
 from node.commitment import Reference
 from node.errors import TryAgain
 from node.schema import (
-    answers,
-    askings,
     associations,
     deliveries,
     features,
@@ -73,7 +71,7 @@ class Queries:
         try:
             with self.engine.connect().execution_options(reading=True) as connection:
                 yield connection
-        except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
             raise TryAgain("the database does not answer") from error
 
     # -- close ---------------------------------------------------------------------------------------------
@@ -101,22 +99,33 @@ class Queries:
         return found
 
     def stored_instances(self, study_id: int) -> list[StoredInstance]:
-        """The current instances of a study, without our own results, in order of arrival."""
+        """The current instances of a study that are not purged, without our own results, in order of arrival."""
         with self._read() as connection:
             rows = connection.execute(
                 sa.select(instances)
-                .where(instances.c.study_id == study_id, instances.c.current == 1, instances.c.ours == 0)
+                .where(instances.c.study_id == study_id, instances.c.current == 1, instances.c.ours == 0,
+                       instances.c.purged_at.is_(None))
                 .order_by(instances.c.id)
-            ).all()
+            ).all()  # fmt: skip
         return [
             StoredInstance(r.series_uid, r.sop_uid, r.sop_class, r.modality, r.path, r.digest, r.patient_digest, r.peer)
             for r in rows
         ]
 
+    def our_series(self, study_id: int) -> frozenset[str]:
+        """See node.standing.our_series."""
+        with self._read() as connection:
+            return standing.our_series(connection, study_id)
+
     def not_held(self, references: Sequence[Reference], path: Callable[[str], Path]) -> Mapping[Reference, int]:
         """See node.holding.failures."""
         with self._read() as connection:
             return holding.failures(connection, references, path)
+
+    def purged(self, study_id: int) -> int:
+        """See node.holding.purged."""
+        with self._read() as connection:
+            return holding.purged(connection, study_id)
 
     # -- work ----------------------------------------------------------------------------------------------
 
@@ -126,29 +135,16 @@ class Queries:
             return int(connection.execute(sa.select(studies.c.revision).where(studies.c.id == study_id)).scalar_one())
 
     def former_result(self, study_id: int, pipeline: str, before: int) -> dict[str, Any] | None:
-        """The newest done job of a pipeline on an earlier revision than `before`: what a new result replaces.
-
-        Keys: revision, series_uid, input_digest, model (mapping), outputs: [{name, sop_class, sop_uids}].
-        """
+        """See node.standing.former_result."""
         with self._read() as connection:
-            job = connection.execute(
-                sa.select(jobs)
-                .where(jobs.c.study_id == study_id, jobs.c.pipeline == pipeline, jobs.c.state == "done",
-                       jobs.c.revision < before)
-                .order_by(jobs.c.revision.desc()).limit(1)
-            ).first()  # fmt: skip
-            if job is None:
-                return None
-            made = []
-            for output in connection.execute(sa.select(outputs).where(outputs.c.job_id == job.id)):
-                uids = connection.execute(
-                    sa.select(output_instances.c.sop_uid)
-                    .where(output_instances.c.output_id == output.id).order_by(output_instances.c.id)
-                ).scalars().all()  # fmt: skip
-                made.append({"name": output.name, "sop_class": output.sop_class, "series_uid": output.series_uid,
-                             "sop_uids": list(uids)})  # fmt: skip
-        return {"revision": job.revision, "series_uid": job.series_uid, "input_digest": job.input_digest,
-                "model": json.loads(job.model or "{}"), "outputs": made}  # fmt: skip
+            return standing.former_result(connection, study_id, pipeline, before)
+
+    # -- send ----------------------------------------------------------------------------------------------
+
+    def standing(self, job_id: int) -> standing.Standing:
+        """See node.standing.standing."""
+        with self._read() as connection:
+            return standing.standing(connection, job_id)
 
     # -- people --------------------------------------------------------------------------------------------
 
@@ -187,6 +183,7 @@ class Queries:
             shown["instances"] = connection.execute(
                 sa.select(sa.func.count()).where(instances.c.study_id == row.id, instances.c.current == 1)
             ).scalar_one()
+            shown["purged"] = holding.purged(connection, row.id)
             shown["jobs"] = [
                 self._job(connection, job)
                 for job in connection.execute(
@@ -219,17 +216,7 @@ class Queries:
             for delivery in connection.execute(
                 sa.select(deliveries).where(deliveries.c.output_id == output.id).order_by(deliveries.c.id)
             ).all():
-                said = connection.execute(
-                    sa.select(answers.c.status, sa.func.count()).where(answers.c.delivery_id == delivery.id)
-                    .group_by(answers.c.status)
-                ).all()  # fmt: skip
-                asked = connection.execute(
-                    sa.select(askings.c.transaction_uid, askings.c.state, askings.c.reason)
-                    .where(askings.c.delivery_id == delivery.id).order_by(askings.c.id.desc()).limit(1)
-                ).first()  # fmt: skip
-                told = {_status(status): count for status, count in said}
-                commitment = dict(asked._mapping) if asked else None
-                sent.append(dict(delivery._mapping) | {"answers": told, "commitment": commitment})
+                sent.append(dict(delivery._mapping) | answered.of_delivery(connection, delivery.id))
             shown["outputs"].append(
                 dict(output._mapping) | {"files": [dict(f._mapping) for f in files], "deliveries": sent}
             )
@@ -243,13 +230,18 @@ class Queries:
             ).scalars())  # fmt: skip
 
     def failed(self) -> dict[str, list[int]]:
-        """Ids of the jobs and deliveries that wait for a person."""
+        """Ids of the jobs and deliveries that wait for a person; not those whose files are purged."""
+        job = sa.select(jobs.c.id).join(studies, studies.c.id == jobs.c.study_id)
+        job = job.where(jobs.c.state == "failed", studies.c.state != "purged")
+        delivery = (
+            sa.select(deliveries.c.id)
+            .join(outputs, outputs.c.id == deliveries.c.output_id).join(jobs, jobs.c.id == outputs.c.job_id)
+            .where(deliveries.c.state == "failed", jobs.c.purged_at.is_(None))
+        )  # fmt: skip
         with self._read() as connection:
             return {
-                "jobs": list(connection.execute(sa.select(jobs.c.id).where(jobs.c.state == "failed")).scalars()),
-                "deliveries": list(
-                    connection.execute(sa.select(deliveries.c.id).where(deliveries.c.state == "failed")).scalars()
-                ),
+                "jobs": list(connection.execute(job).scalars()),
+                "deliveries": list(connection.execute(delivery).scalars()),
             }
 
     def events(self, object_: str | None = None, after: int = 0) -> list[audit.Event]:
@@ -263,13 +255,6 @@ class Queries:
             return audit.verify(connection)
 
     # -- housekeeping --------------------------------------------------------------------------------------
-
-    def known_paths(self) -> set[str]:
-        """Every spool path that a row names."""
-        with self._read() as connection:
-            return set(connection.execute(sa.select(instances.c.path)).scalars()) | set(
-                connection.execute(sa.select(output_instances.c.path)).scalars()
-            )
 
     def schema_version(self) -> str:
         """The Alembic revision of the database, or 'empty'."""
@@ -287,7 +272,3 @@ def input_digest(digests: list[str]) -> str:
 def open_queries(url: str) -> Queries:
     """Queries on an engine of their own."""
     return Queries(schema.make_engine(url))
-
-
-def _status(status: int | None) -> str:
-    return "no answer" if status is None else f"0x{status:04X}"

@@ -17,7 +17,7 @@ from pydicom.datadict import tag_for_keyword
 
 from node.config import Config
 from node.errors import ConfigError
-from node.sections import Route, nearest
+from node.sections import ALL_EVIDENCE, Peer, Route, nearest
 from pipelines.base import quoted
 
 Header = Mapping[str, Sequence[str]]  # DICOM keyword -> its values as text, of one series
@@ -58,12 +58,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study is to run: pipeline -> (routes, peers, priority), how long to wait, and every route's answer."""
+    """What a study is to run: pipeline -> (routes, peers, priority), how long to wait and for what, and every route's
+    answer."""
 
     jobs: tuple[tuple[str, tuple[str, ...], tuple[str, ...], int], ...]
     quiet_time: float
     longest_wait: float
     answers: tuple[Answer, ...]
+    evidence: frozenset[str] = frozenset(ALL_EVIDENCE)
+    count_from: tuple[str, ...] = ()  # peers that know how many instances there are
 
 
 class Routes:
@@ -72,6 +75,7 @@ class Routes:
     def __init__(self, config: Config, pipelines: Iterable[str]) -> None:
         known = sorted(pipelines)
         self._node = config.node
+        self._peers = {peer.name: peer for peer in config.peers}
         self._routes: list[tuple[Route, tuple[Condition, ...]]] = []
         for route in config.routes:
             for name in route.pipelines:
@@ -88,8 +92,8 @@ class Routes:
     @property
     def shortest_quiet_time(self) -> float:
         """No study is complete before this many quiet seconds."""
-        times = [self._node.quiet_time, *(r.quiet_time for r, _ in self._routes if r.quiet_time is not None)]
-        return min(times)
+        stated = [peer.quiet_time for peer in self._peers.values()] + [route.quiet_time for route, _ in self._routes]
+        return min([self._node.quiet_time, *(time for time in stated if time is not None)])
 
     def plan(self, series: Sequence[Header], senders: Iterable[str]) -> Plan:
         """Ask every route about a study: one header per series, and the names of the peers that sent it."""
@@ -106,12 +110,24 @@ class Routes:
                 names, peers, priority = jobs.get(name, ([], [], route.priority))
                 jobs[name] = ([*names, route.name], [*peers, *(p for p in route.send_to if p not in peers)],
                               max(priority, route.priority))  # fmt: skip
-        quiet = [self._node.quiet_time if r.quiet_time is None else r.quiet_time for r in taking] or [
-            self._node.quiet_time
-        ]
-        wait = [r.longest_wait or self._node.longest_wait for r in taking] or [self._node.longest_wait]
         planned = tuple((name, tuple(n), tuple(p), priority) for name, (n, p, priority) in jobs.items())
-        return Plan(planned, max(quiet), max(wait), tuple(answers))
+        known = [self._peers[name] for name in sorted(senders) if name in self._peers]
+        quiet, wait = self._waits(taking, known)
+        allowed = [route.evidence for route in taking] + [peer.evidence for peer in known]
+        evidence = frozenset(ALL_EVIDENCE).intersection(*allowed)
+        count_from = tuple(dict.fromkeys(one.count_from for one in known if one.count_from is not None))
+        return Plan(planned, quiet, wait, tuple(answers), evidence, count_from if "count" in evidence else ())
+
+    def _waits(self, taking: Sequence[Route], senders: Sequence[Peer]) -> tuple[float, float]:
+        """Quiet time and longest wait, seconds: a route's own, or else a sender's, or else the node's; the longest of
+        several."""
+        quiet = [self._node.quiet_time if one.quiet_time is None else one.quiet_time for one in senders]
+        wait = [one.longest_wait or self._node.longest_wait for one in senders]
+        usual = max(quiet, default=self._node.quiet_time), max(wait, default=self._node.longest_wait)
+        if not taking:
+            return usual
+        return (max(usual[0] if one.quiet_time is None else one.quiet_time for one in taking),
+                max(one.longest_wait or usual[1] for one in taking))  # fmt: skip
 
     @staticmethod
     def _why_not(

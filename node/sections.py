@@ -19,6 +19,8 @@ from pipelines.outputs.profiles import PROFILES, Heatmap, Profile, Report, Segme
 
 AETitle = Annotated[str, Field(pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$", max_length=16)]  # PS3.5, VR AE
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+Evidence = Literal["commitment", "count", "quiet"]  # that a study is complete; the longest wait always counts
+ALL_EVIDENCE: tuple[Evidence, ...] = ("commitment", "count", "quiet")
 
 
 def kebab(name: str) -> str:
@@ -62,6 +64,7 @@ class Node(Section):
     min_free_disk: int = Field(2 << 30, ge=0)  # bytes; below it we answer 0xA700
     quiet_time: float = Field(5, ge=0)  # seconds, for studies that no route takes
     longest_wait: float = Field(600, gt=0)
+    stop_grace: float = Field(20, ge=0)  # seconds that what runs may take to finish when the node is told to stop
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
 
@@ -103,6 +106,7 @@ class Work(Section):
     attempts: int = Field(3, ge=1)
     lease: float = Field(30, gt=1)  # seconds; renewed while the job runs
     retry_after: float = Field(5, ge=0)  # seconds before the second attempt, doubled each time
+    memory_limit: int = Field(0, ge=0)  # bytes that the model process may allocate; 0: any
 
 
 class Send(Section):
@@ -114,6 +118,25 @@ class Send(Section):
     longest_wait: float = Field(900, gt=0)  # seconds between two attempts at most
     commitment_wait: float = Field(3600, gt=0)  # seconds until a storage commitment request counts as unanswered
     commitment_attempts: int = Field(3, ge=1)  # requests for one delivery
+
+
+class Keep(Section):
+    """`[keep]`: how long files stay in the spool, in days; 0 days: for ever, as far as the disk goes."""
+
+    studies: float = Field(30, ge=0)  # received instances, from the last one of their study on
+    results: float = Field(90, ge=0)  # from the end of their job on
+    failed: float = Field(90, ge=0)  # all of a study of which a job or delivery failed, from then on
+    committed: float = Field(0, ge=0)  # what we promised to a peer by storage commitment, from our answer on
+    at_least: float = Field(1, ge=0)  # nothing goes before, however full the disk is
+    high_watermark: float = Field(0.85, gt=0, le=1)  # of the disk in use: the oldest files go
+    low_watermark: float = Field(0.75, gt=0, le=1)  # until no more than this is
+    every: float = Field(60, gt=0)  # seconds between two looks
+
+    @model_validator(mode="after")
+    def _marks_are_in_order(self) -> Keep:
+        if self.low_watermark > self.high_watermark:
+            raise ValueError(f"low-watermark {self.low_watermark:g} is above high-watermark {self.high_watermark:g}")
+        return self
 
 
 class Peer(Section):
@@ -129,7 +152,12 @@ class Peer(Section):
     certificate_names: tuple[str, ...] = ()  # it must show a certificate with one of them, called or calling
     max_associations: int | None = Field(None, ge=1)  # of it at once here; None: the limits of [node] alone
     associations: int = Field(1, ge=1, le=16)  # at once, when many results of one output go to it
-    commitment: Literal["none", "ask"] = "none"  # ask: whether it keeps what we delivered (storage commitment)
+    # Whether it keeps what we delivered: ask by storage commitment, find by C-FIND.
+    commitment: Literal["none", "ask", "find"] = "none"
+    quiet_time: float | None = Field(None, ge=0)  # seconds, of studies that it sends; None: that of [node]
+    longest_wait: float | None = Field(None, gt=0)
+    evidence: tuple[Evidence, ...] = ALL_EVIDENCE  # by which a study that it sends may count as complete
+    count_from: Name | None = None  # the peer that is asked how many instances a study has that this one sends
     profile: str = "standard"  # one of PROFILES; each of the next keys changes it for this peer
     segmentation: Segmentation | None = None
     keep_empty_frames: bool | None = None
@@ -188,6 +216,7 @@ class Route(Section):
     send_to: tuple[Name, ...] = ()
     quiet_time: float | None = Field(None, ge=0)
     longest_wait: float | None = Field(None, gt=0)
+    evidence: tuple[Evidence, ...] = ALL_EVIDENCE
     priority: int = Field(0, ge=-10, le=10)
     say_unsuitable: bool = False  # send a report that says why a pipeline did not run
 

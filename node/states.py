@@ -11,7 +11,7 @@ from node.errors import IllegalMove
 STUDY: dict[str, frozenset[str]] = {
     "receiving": frozenset({"ready"}),
     "ready": frozenset({"receiving", "purged"}),
-    "purged": frozenset(),
+    "purged": frozenset({"receiving"}),  # an instance came after all
 }
 
 JOB: dict[str, frozenset[str]] = {
@@ -24,9 +24,10 @@ JOB: dict[str, frozenset[str]] = {
 
 DELIVERY: dict[str, frozenset[str]] = {
     "due": frozenset({"sending"}),
-    "sending": frozenset({"delivered", "failed", "due"}),
+    "sending": frozenset({"delivered", "failed", "due", "withdrawn"}),  # the last: its source is another by now
     "delivered": frozenset({"committed", "due", "failed"}),  # the last two: the peer says that it does not keep it
     "committed": frozenset(),
+    "withdrawn": frozenset(),
     "failed": frozenset({"due"}),
 }
 

@@ -4,6 +4,8 @@ the runner computes, and ends a job that runs past its limit."""
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import Future, TimeoutError
 
 from node import logs, retry
@@ -18,6 +20,8 @@ from pipelines.outputs.profiles import STANDARD, Form, Profile, forms_for
 
 log = logs.get(__name__)
 POLL = 0.1  # seconds between two looks
+_LONGEST_PAUSE = 60.0  # seconds between two attempts while the disk is full or no model process starts
+_STOPPING = "the node is stopping"
 
 
 class Work:
@@ -32,6 +36,7 @@ class Work:
         runner: Runner,
         worker: str,
         ahead: LookAhead | None = None,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._store = store
@@ -40,6 +45,8 @@ class Work:
         self._runner = runner
         self._worker = worker
         self._ahead = ahead
+        self._timer = timer  # how long a job runs must not depend on who sets the clock
+        self._held = 0  # jobs in a row that found no room on the disk, or no model process
 
     def serve(self, stop: threading.Event) -> None:
         """Run jobs until `stop` is set. The runner is started by the caller."""
@@ -55,6 +62,8 @@ class Work:
                     stop.wait(POLL)
                 else:
                     self.run(job, stop)
+                    if self._held:
+                        stop.wait(retry.backoff(self._held, self._config.work.retry_after, _LONGEST_PAUSE))
             except (TryAgain, IllegalMove) as error:
                 log.warning("work waits", reason=str(error))
                 released = False
@@ -90,25 +99,37 @@ class Work:
         )  # fmt: skip
         log.info("job runs", study=job.study_uid, pipeline=job.pipeline, revision=job.revision, attempt=job.attempts)
         outcome = self._wait(job, self._runner.run(request), stop)
-        self._settle(job, outcome)
+        self._held = self._held + 1 if outcome.word == "held" else 0
+        # What is computed is not computed again only because the database is away for the moment.
+        retry.until_taken(
+            lambda: self._settle(job, outcome), stop,
+            lambda away: log.warning("an outcome waits for the database", study=job.study_uid, reason=away.reason),
+        )  # fmt: skip
 
     def _wait(self, job: Job, future: Future[Outcome], stop: threading.Event) -> Outcome:
-        started = self._store.clock()
-        renewed = started
+        started = renewed = self._timer()
+        give_back_at: float | None = None  # once the node is stopping
         while True:
             try:
                 return future.result(timeout=0.5)
             except TimeoutError:
-                now = self._store.clock()
-                if stop.is_set():
-                    self._runner.kill("the node is stopping")
+                now = self._timer()
+                if not future.running():
+                    started = now  # a new model process is still loading, which is not the job's time
+                if stop.is_set() and give_back_at is None:
+                    give_back_at = time.monotonic() + self._config.node.stop_grace
+                if give_back_at is not None and time.monotonic() >= give_back_at:
+                    self._runner.kill(_STOPPING)
                 elif now - started > self._config.work.time_limit:
                     self._runner.kill(f"over the time limit of {self._config.work.time_limit:g} s")
                 elif now - renewed > self._config.work.lease / 3:
                     renewed = now
                     self._renew(job)
-            except (RunnerDied, RunnerBroken) as error:
-                return Outcome("stopped" if stop.is_set() else "retry", str(error))
+            except RunnerDied as error:
+                # A job that the stop ended is not to blame; one that dies meanwhile may be.
+                return Outcome("stopped" if str(error) == _STOPPING else "retry", str(error))
+            except RunnerBroken as error:
+                return Outcome("stopped" if stop.is_set() else "held", str(error))
 
     def _renew(self, job: Job) -> None:
         try:
@@ -127,13 +148,18 @@ class Work:
     def _settle(self, job: Job, outcome: Outcome) -> None:
         if outcome.word == "done":
             assert outcome.result is not None
-            self._store.finish_job(job, outcome.outputs, outcome.result, self._takes)
+            if not self._store.finish_job(job, outcome.outputs, outcome.result, self._takes):
+                log.warning("result not released", study=job.study_uid, pipeline=job.pipeline, revision=job.revision)
+                return
             log.info("job done", study=job.study_uid, pipeline=job.pipeline, outputs=[o.name for o in outcome.outputs])
         elif outcome.word == "skipped":
             self._store.skip_job(job, outcome.reason, outcome.outputs, self._takes)
             log.info("job skipped", study=job.study_uid, pipeline=job.pipeline, reason=outcome.reason)
-        elif outcome.word == "stopped":
+        elif outcome.word in ("stopped", "held"):
             self._store.retry_job(job, outcome.reason, self._store.clock(), counts=False)
+            if outcome.word == "held":
+                log.error("job waits, and so do all others", study=job.study_uid, pipeline=job.pipeline,
+                          reason=outcome.reason)  # fmt: skip
         elif outcome.word == "retry" and job.attempts < self._config.work.attempts:
             pause = retry.backoff(job.attempts, self._config.work.retry_after)
             self._store.retry_job(job, outcome.reason, self._store.clock() + pause)

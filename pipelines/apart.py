@@ -9,6 +9,7 @@ import json
 import math
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -39,8 +40,8 @@ class Decoder:
         self._lock = threading.Lock()
 
     def frames(self, path: Path, syntax: str, plugin: str, indices: Sequence[int], size: int) -> Iterator[np.ndarray]:
-        """The stored values of some frames (indices from 0) of a file, each of `size` pixels, decoded by a `plugin` that
-        pydicom has, some at a time. Raises DecoderFailed."""
+        """The stored values of some frames (indices from 0) of a file, each of `size` pixels, decoded by a `plugin`
+        of pydicom's, some at a time. Raises DecoderFailed, and OSError where the process cannot be started."""
         at_once = max(1, _AT_ONCE // size)
         for start in range(0, len(indices), at_once):
             yield from self._some(path, syntax, plugin, indices[start : start + at_once], size)
@@ -49,8 +50,8 @@ class Decoder:
         asked = {"path": str(path), "syntax": syntax, "plugin": plugin, "indices": list(indices)}
         with self._lock:
             deadline = time.monotonic() + SECONDS
+            process = self._started()
             try:
-                process = self._started()
                 assert process.stdin is not None
                 process.stdin.write(json.dumps(asked).encode() + b"\n")
                 process.stdin.flush()
@@ -116,7 +117,7 @@ class Decoder:
     def _how_it_ended(self) -> str:
         process = self._process
         if process is None:
-            return "its decoder cannot be started"
+            return "it ended its decoder"
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(5)
         code = process.returncode
@@ -131,6 +132,7 @@ atexit.register(decoder.stop)
 
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     for line in requests:
+        signal.alarm(2 * int(SECONDS))  # who asked may be gone, and nobody would end what hangs
         asked = json.loads(line)
         try:
             for array in _decoded(asked):
@@ -142,6 +144,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
             head = json.dumps({"error": brief(error)}).encode()
             answers.write(struct.pack("<L", len(head)) + head)
         answers.flush()
+        signal.alarm(0)
 
 
 def brief(error: Exception) -> str:

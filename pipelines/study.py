@@ -17,6 +17,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
+from pipelines import patient
 from pipelines.base import one_line, quoted
 
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
@@ -37,6 +38,14 @@ class NotAStudy(Exception):
 
     def __init__(self, reason: str) -> None:
         super().__init__(one_line(reason))
+
+
+class OutOfReach(NotAStudy):
+    """A file cannot be read from its disk, now: nothing is said about the study. `errno`: as of the system's error."""
+
+    def __init__(self, text: str, errno: int) -> None:
+        super().__init__(text)
+        self.errno = errno
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,7 @@ class Study:
     ) -> Study:
         """Read the headers of `files`: paths, or path -> digest of content where the caller knows it already.
 
-        Raises NotAStudy when there is none, one cannot be read, or they belong to several studies.
+        Raises NotAStudy when there is none, one cannot be read, or they belong to several studies or patients.
         """
         digests = dict(files) if isinstance(files, Mapping) else dict.fromkeys(files, "")
         by_series: dict[str, list[Instance]] = {}
@@ -146,6 +155,10 @@ class Study:
             raise NotAStudy(f"{len(studies)} studies found where one is wanted (StudyInstanceUIDs {named}, ...): give "
                             "the folder of one study")  # fmt: skip
         series = tuple(Series(uid, tuple(found)) for uid, found in by_series.items())
+        whose = (patient.patient_of(one.header) for found in by_series.values() for one in found)
+        if differing := patient.disagreement(whose):
+            raise NotAStudy(f"its instances name more than one patient ({', '.join(differing)} differ): nothing is "
+                            "made of it, since it could be shown on the wrong one")  # fmt: skip
         return cls(next(iter(studies)), series, revision, replaces, skipped_files)
 
     @classmethod
@@ -187,6 +200,17 @@ def _study_of(path: Path) -> str:
         return ""
 
 
+def read_patient(path: Path) -> patient.Patient:
+    """What a DICOM file says of its patient. Raises NotAStudy when its header cannot be read."""
+    try:
+        if not _inflates_within_bounds(path):
+            raise NotAStudy(f"{path}: it is deflated, and holds more than {_MOST_INFLATED // 2**20} MB: not read")
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(patient.KEYWORDS))
+        return patient.patient_of(header)
+    except UNREADABLE as error:
+        raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
+
+
 def is_dicom(path: Path) -> bool:
     """True for a file with the DICOM preamble, or, without one, a readable header with a SOPInstanceUID (PS3.10)."""
     with path.open("rb") as file:
@@ -212,6 +236,8 @@ def _read_header(path: Path, sound: _Sound) -> tuple[Dataset, int]:
             end = file.tell()
         _drop_unreadable(header, sound)
     except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OutOfReach(f"{path}: cannot be read ({error.strerror})", error.errno) from None
         # the cause stays out of the text: pydicom quotes the bytes that it cannot read, and they may name the patient
         raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
     return header, end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -61,12 +61,14 @@ def echo(config: Config, peer: Peer) -> Echo:
     return Echo(status == 0, time.perf_counter() - began, "" if status == 0 else f"status 0x{status:04X}")
 
 
-def store(config: Config, peer: Peer, files: Sequence[Path]) -> Iterator[Answer]:
+def store(config: Config, peer: Peer, files: Sequence[Path]) -> Generator[Answer, None, None]:
     """C-STORE `files` at `peer` and yield the answer for each, in any order.
 
     Datasets go out as they lie in the files, many of them over as many associations at once as the peer's
     configuration allows. One association carries up to 128 pairs of SOP class and transfer syntax; more take another
-    one. Raises TryAgain when the peer is away or the association breaks: what was yielded before still holds.
+    one. Raises Away when there is no association to be had, and TryAgain when it breaks: what was yielded before still
+    holds, and the last one yielded, without a status, is the instance at which it broke. Closed early, it finishes the
+    objects that are under way and releases.
     """
     heads: dict[Path, Head] = {}
     for path in files:
@@ -74,6 +76,9 @@ def store(config: Config, peer: Peer, files: Sequence[Path]) -> Iterator[Answer]
             heads[path] = read_head(path)
         except GiveUp as error:
             yield Answer(path, "", None, error.reason, stored=False, final=True)
+        except OSError as error:  # the disk may be back for the next attempt
+            reason = f"the file cannot be read ({error.strerror or type(error).__name__})"
+            yield Answer(path, "", None, reason, stored=False, final=False)
     offers = list(dict.fromkeys((head.sop_class, head.transfer_syntax) for head in heads.values()))
     for start in range(0, len(offers), MOST_CONTEXTS):
         some = offers[start : start + MOST_CONTEXTS]
@@ -97,7 +102,12 @@ def _store_all(config: Config, peer: Peer, offers: Sequence[Offer], waiting: _Wa
                 path, head = waiting.popleft()
             except IndexError:  # another association was quicker
                 return
-            yield _store_one(association, peer, path, head)
+            try:
+                answer = _store_one(association, peer, path, head)
+            except TryAgain as error:  # who asks must know where it broke: this instance may be the cause
+                yield Answer(path, head.sop_uid, None, error.reason, stored=False, final=False)
+                raise
+            yield answer
 
 
 def _store_together(
@@ -127,10 +137,12 @@ def _store_together(
             elif isinstance(answer, Exception):
                 errors.append(answer)
             else:
-                answered += 1
+                answered += answer.final or answer.status is not None  # the one at which it broke has no answer
                 yield answer
     finally:
         waiting.clear()  # nobody listens any more: each association ends after the instance that it is at
+        for thread in threads:
+            thread.join()
     for error in errors:
         if answered < wanted or not isinstance(error, TryAgain):
             raise error
@@ -141,7 +153,10 @@ def _store_one(association: Requestor, peer: Peer, path: Path, head: Head) -> An
     if not association.takes(offer):
         reason = f"{peer.name} does not take {UID(head.sop_class).name} as {UID(head.transfer_syntax).name}"
         return Answer(path, head.sop_uid, None, reason, stored=False, final=True)
-    status, comment = association.store(offer, head.sop_uid, path, head.offset)
+    try:
+        status, comment = association.store(offer, head.sop_uid, path, head.offset)
+    except OSError as error:  # of the file; a dataset that is cut off must not be finished
+        raise TryAgain(f"the file of an instance cannot be read ({error.strerror or type(error).__name__})") from error
     meaning, words = classify(status)
     reason = "" if status == 0 else f"0x{status:04X} {words}" + (f" ({comment})" if comment else "")
     return Answer(path, head.sop_uid, status, reason, stored=meaning == "stored", final=meaning != "again")

@@ -1,5 +1,5 @@
-"""An association that we ask for: connect, negotiate, C-ECHO, C-STORE and the normalized services, release (PS3.8,
-9.2 as requestor).
+"""An association that we ask for: connect, negotiate, C-ECHO, C-STORE, C-FIND and the normalized services, release
+(PS3.8, 9.2 as requestor).
 
 Datasets go out as they lie in their files, without decoding. Like our acceptor it reads through
 node.pdu_guard and takes from pynetdicom the negotiation's PDUs.
@@ -8,9 +8,11 @@ node.pdu_guard and takes from pynetdicom the negotiation's PDUs.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,13 +23,14 @@ from pydicom.uid import UID
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_RELEASE_RQ
 from pynetdicom.pdu_primitives import (
     A_ABORT,
+    A_ASSOCIATE,
     A_RELEASE,
     MaximumLengthNotification,
     SCP_SCU_RoleSelectionNegotiation,
 )
 
 from node import dimse, pdu_guard, tls
-from node.errors import ConfigError, TryAgain
+from node.errors import Away, ConfigError, TryAgain
 from node.pdu_guard import BrokenPdu, PduReader, PeerGone, PeerSilent
 from node.peers.proposal import Offer, proposal
 from node.sections import Node, Peer
@@ -50,7 +53,8 @@ class Requestor:
     """An open association with `peer`; use it in a `with`: released at its end, aborted on an error."""
 
     def __init__(self, node: Node, peer: Peer, offers: Sequence[Offer], as_scp: str | None = None) -> None:
-        """Connect and negotiate. Raises TryAgain with one readable line when that does not come about.
+        """Connect and negotiate. Raises Away with one readable line when that does not come about, and TryAgain when
+        only our role is refused.
 
         `as_scp`: a SOP class that we are the SCP of, though it is we who call (PS3.7, D.3.3.4).
         """
@@ -61,6 +65,7 @@ class Requestor:
         self._largest = _LARGEST_PDU
         self._buffer = memoryview(b"")
         self.longest_request = 0  # bytes of the dataset of a request that the peer may make here; 0: it may make none
+        self.deadline = math.inf  # by time.monotonic(): no message of the peer is waited for beyond it
         self._requests: deque[Message] = deque()  # of the peer, that came while we waited for an answer
         self._fragments: deque[dimse.Fragment] = deque()
         try:
@@ -69,17 +74,16 @@ class Requestor:
                 context = tls.client_context(node)  # anew: a renewed certificate counts from the next association on
                 self._socket = tls.knock(self._socket, context, peer.host, peer.certificate_names)
         except tls.NoHandshake as error:
-            raise TryAgain(f"{self._where} cannot be reached over TLS: {error}") from error
+            raise Away(f"{self._where} cannot be reached over TLS: {error}") from error
         except ConfigError as error:
             self._socket.close()
-            raise TryAgain(f"{self._where} cannot be reached over TLS: {error}") from error
+            raise Away(f"{self._where} cannot be reached over TLS: {error}") from error
         except OSError as error:
-            raise TryAgain(f"{self._where} cannot be reached: {error.strerror or error}") from error
+            raise Away(f"{self._where} cannot be reached: {error.strerror or error}") from error
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._reader = PduReader(self._socket, node.max_pdu, node.idle_pdu_timeout)
-            self._send(proposal(node, peer, offers, as_scp))
-            self._settle(offers, as_scp)
+            self._negotiate(proposal(node, peer, offers, as_scp), offers, as_scp)
         except BaseException:
             self._socket.close()
             raise
@@ -89,7 +93,7 @@ class Requestor:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with contextlib.suppress(OSError, TryAgain):
-            if kind is None:
+            if kind is None or kind is GeneratorExit:  # whoever listened to the answers has heard enough
                 self._send(A_RELEASE_RQ(A_RELEASE()).encode())
                 self._read(self._node.acse_timeout)
             else:
@@ -111,9 +115,9 @@ class Requestor:
     def store(self, offer: Offer, sop_uid: str, path: Path, offset: int) -> tuple[int, str]:
         """C-STORE the dataset that begins at `offset` of `path`: (status, the peer's comment). Raises TryAgain."""
         context_id = self._contexts[offer]
-        self._send_command(context_id, dimse.store_request(self._next_id(), offer[0], sop_uid))
         each = self._largest - 6
         with open(path, "rb", buffering=0) as file:
+            self._send_command(context_id, dimse.store_request(self._next_id(), offer[0], sop_uid))
             left = os.fstat(file.fileno()).st_size - offset
             file.seek(offset)
             buffer = self._room(each * max(1, min(_AT_ONCE // each, _MOST_PDUS)))
@@ -182,6 +186,23 @@ class Requestor:
             self._send_parts([dimse.p_data_header(context_id, control, len(part)), part])
         return self._answer()
 
+    def find(
+        self, offer: Offer, identifier: bytes, most: int, match: Callable[[bytes], None]
+    ) -> tuple[int, str]:  # fmt: skip
+        """C-FIND: `match` gets the identifier of each match; (status, comment) of the last response. `most`: bytes of
+        one such identifier. Raises TryAgain, and what `match` raises."""
+        context_id = self._contexts[offer]
+        self._send_command(context_id, dimse.find_request(self._next_id(), offer[0]))
+        self._send_parts([dimse.p_data_header(context_id, dimse.LAST, len(identifier)), identifier])
+        while True:
+            message = self._message(most)
+            answer = message.command
+            if answer.status is None or answer.message_id != self._message_id or not answer.field & dimse.RESPONSE:
+                raise TryAgain(f"{self._where}: the answer has no status or belongs to another request")
+            if answer.status not in dimse.PENDING:
+                return answer.status, answer.comment
+            match(message.dataset)
+
     def wait_for_request(self, seconds: float) -> Message | None:
         """The next request of the peer, also one that came while we waited for an answer; None when none begins in
         time. Raises TryAgain when the association ends."""
@@ -210,15 +231,19 @@ class Requestor:
                 raise TryAgain(f"{self._where}: the answer has no status or belongs to another request")
             return answer.status, answer.comment
 
-    def _message(self) -> Message:
-        """The next message. Raises TryAgain when it does not come, or is none, or is too long."""
+    def _message(self, longest: int | None = None) -> Message:
+        """The next message, its dataset of at most `longest` bytes. Raises TryAgain when it does not come, or is none,
+        or is too long."""
         encoded, dataset = bytearray(), bytearray()
+        longest = self.longest_request if longest is None else longest
         command: dimse.Command | None = None
+        # For all of it, however it trickles.
+        deadline = min(time.monotonic() + self._node.dimse_timeout, self.deadline)
         while True:
             while not self._fragments:
-                self._take(*self._read(self._node.dimse_timeout))
+                self._take(*self._read(max(0.0, deadline - time.monotonic())))
             fragment = self._fragments.popleft()
-            part, most = (encoded, dimse.LONGEST_COMMAND) if fragment.is_command else (dataset, self.longest_request)
+            part, most = (encoded, dimse.LONGEST_COMMAND) if fragment.is_command else (dataset, longest)
             if len(part) + len(fragment.data) > most:
                 raise TryAgain(f"{self._where}: a message is too long")
             part += fragment.data
@@ -241,7 +266,16 @@ class Requestor:
         except dimse.BadCommand as error:
             raise TryAgain(f"{self._where}: {error}") from error
 
-    def _settle(self, offers: Sequence[Offer], as_scp: str | None) -> None:
+    def _negotiate(self, request: bytes, offers: Sequence[Offer], as_scp: str | None) -> None:
+        try:
+            self._send(request)
+            answer = self._associated()
+        except TryAgain as error:
+            raise Away(error.reason) from error
+        self._settle(answer, offers, as_scp)
+
+    def _associated(self) -> A_ASSOCIATE:
+        """The peer's A-ASSOCIATE-AC. Raises TryAgain when it gives none."""
         kind, body = self._read(self._node.acse_timeout)
         if kind not in (pdu_guard.ASSOCIATE_RJ, pdu_guard.ASSOCIATE_AC):
             raise TryAgain(f"{self._where} does not answer as a DICOM peer")
@@ -251,13 +285,15 @@ class Requestor:
             answer.decode(encoded)
             if isinstance(answer, A_ASSOCIATE_RJ):
                 raise TryAgain(f"{self._where} rejects the association: {answer.reason_str}")
-            primitive = answer.to_primitive()
+            primitive: A_ASSOCIATE = answer.to_primitive()
         except pdu_guard.MALFORMED as error:
             raise TryAgain(f"{self._where} answers with a malformed PDU ({type(error).__name__})") from error
-        results = primitive.presentation_context_definition_results_list
-        if not results:
+        if not primitive.presentation_context_definition_results_list:
             raise TryAgain(f"{self._where} answers with an A-ASSOCIATE-AC that names no presentation context")
-        for context in results:
+        return primitive
+
+    def _settle(self, primitive: A_ASSOCIATE, offers: Sequence[Offer], as_scp: str | None) -> None:
+        for context in primitive.presentation_context_definition_results_list:
             index = (int(context.context_id or 0) - 1) // 2
             if context.result == 0 and 0 <= index < len(offers):
                 self._contexts[offers[index]] = 2 * index + 1

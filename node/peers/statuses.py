@@ -31,6 +31,11 @@ TABLE: tuple[tuple[int, int, Meaning, str], ...] = (
 )
 
 
+def out_of_resources(status: int | None) -> bool:
+    """Whether the peer says that it is full or busy: nothing is wrong with the instance."""
+    return status is not None and (status == 0x0213 or 0xA700 <= status <= 0xA7FF)
+
+
 def classify(status: int) -> tuple[Meaning, str]:
     """What `status` means for the instance, and the status in words. One that the standard does not know may pass."""
     for first, last, meaning, words in TABLE:

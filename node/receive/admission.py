@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from node import logs
-from node.errors import TryAgain
 from node.sections import Peer
 
 _log = logs.get(__name__)
@@ -120,7 +119,7 @@ class Refusals:
 
     def __init__(
         self,
-        tell: Callable[[str, str, str, str, str, int], None],
+        tell: Callable[[str, str, str, str, str, int, bool], None],
         clock: Callable[[], float] = time.monotonic,
         every: float = 60.0,
         most: int = 30,
@@ -135,8 +134,10 @@ class Refusals:
         self._in_minute = 0
         self._dropped = 0
 
-    def refuse(self, kind: str, calling_ae: str, called_ae: str, address: str, reason: str, hint: str = "") -> None:
-        """Log and record one refusal, or only count it. `kind`: see Store.refuse."""
+    def refuse(
+        self, kind: str, calling_ae: str, called_ae: str, address: str, reason: str, hint: str = "", later: bool = False
+    ) -> None:
+        """Log and record one refusal, or only count it. `kind`: see Store.refuse; `later`: the database is away."""
         calling, called = printable(calling_ae), printable(called_ae)
         with self._lock:
             dropped, count = self._count((kind, calling, address, reason))
@@ -146,10 +147,7 @@ class Refusals:
             return
         told = {"calling_ae": calling, "called_ae": called, "address": address, "reason": reason, "count": count}
         _log.warning(f"{kind} refused", **told, **({"hint": hint} if hint else {}))
-        try:
-            self._tell(kind, calling, called, address, reason, count)
-        except TryAgain as away:
-            _log.error("the refusal is not in the audit log", reason=away.reason)
+        self._tell(kind, calling, called, address, reason, count, later)
 
     def _count(self, key: tuple[str, ...]) -> tuple[int, int]:
         """(refusals dropped in the minute that just ended, how many to tell of now: 0 for none)."""

@@ -78,7 +78,7 @@ class Arriving:
         except Malformed as error:
             raise Refused(dimse.INVALID_ARGUMENT_VALUE, str(error)) from error
         except TryAgain as away:
-            raise Refused(dimse.PROCESSING_FAILURE, away.reason) from away
+            raise Refused(dimse.PROCESSING_FAILURE, away.reason, database_away=True) from away
         return None
 
     def drop(self) -> None:

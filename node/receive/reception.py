@@ -5,18 +5,17 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from node import dimse, logs, tls
+from node import dimse, tls
 from node.config import Config
 from node.errors import Refused, TryAgain
 from node.receive.admission import Allowlist, Refusals, how_to_admit
 from node.receive.association import Arrival
+from node.receive.book import Book
 from node.receive.bursts import Bursts
 from node.receive.commitment import Arriving, Desk
 from node.receive.negotiation import APPLICATION_CONTEXT, Context, Rejection, Request
 from node.receive.storage import Instance, Storage
 from node.sections import Peer
-
-_log = logs.get(__name__)
 
 
 class Reception:
@@ -24,7 +23,8 @@ class Reception:
 
     def __init__(self, config: Config, storage: Storage) -> None:
         self.allowlist = Allowlist(config.peers)
-        self.refusals = Refusals(storage.store.refuse)
+        self.book = Book()
+        self.refusals = Refusals(self._record_refusal)
         self.bursts = Bursts(storage.store.note_burst, config.node.refusals_per_minute)
         self.closing = False
         self.storage = storage
@@ -33,7 +33,6 @@ class Reception:
         self._store = storage.store
         self._lock = threading.Lock()
         self._inside: list[tuple[str, str]] = []  # address and peer of each open association
-        self._unrecorded: list[tuple[int, str]] = []
 
     def knock(self, request: Request, address: str) -> Guest | Rejection:
         """Admit the caller and record the association, or say why not (PS3.8, table 9-21)."""
@@ -53,7 +52,7 @@ class Reception:
             association = self._store.open_association(request.calling_ae, request.called_ae, address, shown)
         except TryAgain as away:
             self._leave(address, peer.name)
-            return self._reject(request, address, Rejection(2, 3, 1, away.reason))
+            return self._reject(request, address, Rejection(2, 3, 1, away.reason), database_away=True)
         may = frozenset(peer.may) | (frozenset({"report"}) if peer.commitment == "ask" else frozenset())
         return Guest(self, association, peer.name, may, request.calling_ae, request.called_ae, address)
 
@@ -71,10 +70,22 @@ class Reception:
         self.bursts.refused(address, reason)
         self.refusals.refuse("association", "", "", address, reason)
 
-    def _reject(self, request: Request, address: str, rejection: Rejection, hint: str = "") -> Rejection:
-        self.bursts.refused(address, rejection.reason)
-        self.refusals.refuse("association", request.calling_ae, request.called_ae, address, rejection.reason, hint)
+    def _reject(
+        self, request: Request, address: str, rejection: Rejection, hint: str = "", database_away: bool = False
+    ) -> Rejection:
+        if not database_away:  # no fault of the caller's
+            self.bursts.refused(address, rejection.reason)
+        self.refusals.refuse(
+            "association", request.calling_ae, request.called_ae, address, rejection.reason, hint, database_away
+        )
         return rejection
+
+    def _record_refusal(
+        self, kind: str, calling_ae: str, called_ae: str, address: str, reason: str, count: int, later: bool
+    ) -> None:
+        self.book.enter(
+            lambda: self._store.refuse(kind, calling_ae, called_ae, address, reason, count), later, keep=False
+        )
 
     def _enter(self, address: str, peer: Peer) -> Rejection | None:
         most, most_here = self._node.max_associations, self._node.max_associations_per_address
@@ -98,22 +109,8 @@ class Reception:
     def goodbye(self, guest: Guest, how: str) -> None:
         """Record the end of an association."""
         self._leave(guest.address, guest.peer)
-        with self._lock:
-            self._unrecorded.append((guest.association, how))
-        self.record_ends()
-
-    def record_ends(self) -> None:
-        """Write down the ends that are not on record yet: closing waits for them, also after the database was away."""
-        with self._lock:
-            ends, self._unrecorded = self._unrecorded, []
-        for index, (association, how) in enumerate(ends):
-            try:
-                self._store.end_association(association, how)
-            except TryAgain as away:
-                _log.warning("the end of an association is not on record yet", reason=away.reason)
-                with self._lock:
-                    self._unrecorded = ends[index:] + self._unrecorded
-                return
+        # Closing waits for it, also after the database was away.
+        self.book.enter(lambda: self._store.end_association(guest.association, how))
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,8 @@ class Guest:
         """A request with a dataset got a failure status: on record, with the reason."""
         reason = f"0x{refusal.status:04X}: {refusal.reason}"
         kind = "instance" if command.field == dimse.C_STORE_RQ else "commitment"
-        self.reception.refusals.refuse(kind, self.calling_ae, self.called_ae, self.address, reason)
+        later = refusal.database_away
+        self.reception.refusals.refuse(kind, self.calling_ae, self.called_ae, self.address, reason, later=later)
 
     def end(self, how: str) -> None:
         """The association is over."""

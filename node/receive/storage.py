@@ -138,13 +138,13 @@ class Instance:
 
     def finish(self) -> None:
         """Make the instance durable: file, folder, row and event. Raises Refused; success only when it returns."""
-        identity = self._identity()
-        digest = self._digest.hexdigest()
-        told_apart_by = (identity.StudyInstanceUID, identity.SOPInstanceUID, self._transfer_syntax, digest)
-        name = hashlib.sha256("\x1f".join(told_apart_by).encode()).hexdigest()
-        self._close()
         spool = self._storage.spool
         try:
+            identity = self._identity()
+            digest = self._digest.hexdigest()
+            told_apart_by = (identity.StudyInstanceUID, identity.SOPInstanceUID, self._transfer_syntax, digest)
+            name = hashlib.sha256("\x1f".join(told_apart_by).encode()).hexdigest()
+            self._close()  # a file system over a network may find only now that it is full
             path = spool.put(self._path, identity.StudyInstanceUID, name)
             patient = self._storage.store.patient_digest(identity.PatientID, identity.IssuerOfPatientID)
             received = Received(
@@ -159,12 +159,14 @@ class Instance:
             raise _no_room(error) from error
         except TryAgain as away:
             # The file stays: a start-up sweep removes it unless the sender, who got no success, sends it again.
-            raise Refused(dimse.OUT_OF_RESOURCES, away.reason) from away
+            raise Refused(dimse.OUT_OF_RESOURCES, away.reason, database_away=True) from away
 
     def drop(self) -> None:
         """Forget what has come."""
-        self._close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that is gone: the sender has its answer all the same
+            self._close()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def _identity(self) -> header.Identity:
         try:

@@ -53,7 +53,8 @@ class Ahead:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: `done`, `skipped` (unsuitable or unchanged), `stopped`, `retry`, `failed`; why, for a person."""
+    """How a job ended: `done`, `skipped` (unsuitable or unchanged), `stopped`, `retry`, `held` (not its own fault: the
+    disk is full, or no model process starts), `failed`; why, for a person."""
 
     word: str
     reason: str = ""
@@ -72,7 +73,8 @@ class Runner(Protocol):
         """Read a study before its job comes, where that saves time. Nothing is lost when it is not done."""
 
     def run(self, request: Request) -> Future[Outcome]:
-        """Begin a job; the future raises RunnerDied when its process ends."""
+        """Begin a job; the future is running once a process has it, and raises RunnerDied when that ends, RunnerBroken
+        when none starts."""
 
     def kill(self, reason: str) -> None:
         """End the running job at once; its future raises RunnerDied(reason)."""

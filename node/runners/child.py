@@ -3,6 +3,7 @@ into the spool. It is the only process of the node that imports torch."""
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import signal
@@ -23,14 +24,18 @@ from node.spreading import spread_over_processes
 from node.store.nouns import JobResult, NewOutput, OutputFile
 from pipelines import registry
 from pipelines.base import InvalidOutput, Made, Pipeline, Released, Unsuitable, decline, execute, maker_of
-from pipelines.study import NotAStudy, Replaced, Study
+from pipelines.study import NotAStudy, OutOfReach, Replaced, Study
 
 log = logs.get(__name__)
+# The disk is at fault and not the job: it is full, or the file system of the spool is gone.
+_NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE)
 
 
 def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
     """Warm up, say so, then answer requests until the pipe closes."""
     processes.end_with_parent()
+    processes.first_to_go()
+    processes.limit_memory(config.work.memory_limit)
     processes.keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says when to end
     logs.set_up(config.node.log_level, config.node.log_json, "models")
@@ -69,9 +74,13 @@ def answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
         except Unsuitable as error:
             made = _say_unsuitable(pipeline, study, error, request) if request.say_unsuitable else ()
             return Outcome("skipped", _told(error), made)
+    except OutOfReach as error:
+        return Outcome("held" if error.errno in _NO_DISK else "retry", _told(error))
     except NotAStudy as error:
         return Outcome("skipped", _told(error))
-    except (OutOfMemory, OSError) as error:
+    except OSError as error:
+        return Outcome("held" if error.errno in _NO_DISK else "retry", _told(error))
+    except (OutOfMemory, MemoryError) as error:
         return Outcome("retry", _told(error))
     except Exception as error:  # noqa: BLE001  the loop's one broad except: the job fails, the models stay warm
         log.error("job broke", pipeline=pipeline.name, where=logs.where(error), error=type(error).__name__)
@@ -84,7 +93,7 @@ def _run(pipeline: Pipeline, study: Study, request: Request, ready: Ready) -> Ou
     series = ready.series(pipeline, study)
     former = request.former
     made_by = {**pipeline.model, "pipeline_version": pipeline.version}
-    if former and (former["series_uid"], former["input_digest"], former["model"]) == (
+    if former and not former["withdrawn"] and (former["series_uid"], former["input_digest"], former["model"]) == (
         series.SeriesInstanceUID, series.digest, made_by,
     ):  # fmt: skip
         reason = f"unchanged: revision {request.revision} brought nothing that {pipeline.name} reads"
@@ -150,6 +159,8 @@ def _told(error: BaseException) -> str:
     # Foreign exceptions may quote what they choked on, which may be patient data: only our own texts are passed on.
     if isinstance(error, Unsuitable | NotAStudy | InvalidOutput | BadModel | OutOfMemory):
         return str(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory at {logs.where(error)}"
     if isinstance(error, OSError):
         return f"{type(error).__name__}: {error.strerror or 'input/output error'}"
     return f"{type(error).__name__} at {logs.where(error)}"

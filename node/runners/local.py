@@ -46,8 +46,10 @@ class Local:
             raise RunnerBroken(f"the models were not ready after {_START_LIMIT:g} s")
         try:
             word, reason = self._pipe.recv()
-        except EOFError as error:
-            raise RunnerBroken(f"the model process died while it started ({self._how_it_ended()})") from error
+        except (EOFError, OSError) as error:
+            how = self._how_it_ended()
+            self._end()
+            raise RunnerBroken(f"the model process died while it started ({how})") from error
         if word != "ready":
             self._end()
             raise RunnerBroken(reason)
@@ -67,14 +69,36 @@ class Local:
                 self._pipe.send(ahead)
 
     def run(self, request: Request) -> Future[Outcome]:
-        """Send the job to the child (a dead one is replaced first)."""
-        return self._pool.submit(self._run, request)
+        """Send the job to the child (a dead one is replaced first; until then the future is not running)."""
+        future: Future[Outcome] = Future()
 
-    def _run(self, request: Request) -> Outcome:
+        def settle(done: Future[Outcome]) -> None:
+            error = done.exception()
+            if error is None:
+                future.set_result(done.result())
+            else:
+                future.set_exception(error)
+
+        self._pool.submit(self._run, request, future).add_done_callback(settle)
+        return future
+
+    def _run(self, request: Request, future: Future[Outcome]) -> Outcome:
+        self._make_ready()
+        future.set_running_or_notify_cancel()
+        return self._ask(request)
+
+    def _make_ready(self) -> None:
         with self._lock:
             self._killed = None
         if self._process is None or not self._process.is_alive():
-            self.start()
+            try:
+                self.start()
+            except RunnerBroken as error:
+                if self._killed is not None:  # in the middle of it, at the end of the node
+                    raise RunnerDied(self._killed) from error
+                raise
+
+    def _ask(self, request: Request) -> Outcome:
         assert self._pipe is not None
         try:
             self._pipe.send(request)

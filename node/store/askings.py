@@ -1,4 +1,4 @@
-"""What we asked of peers: whether they keep a delivery, and what became of it."""
+"""What we asked of peers: whether they keep a delivery, by storage commitment or C-FIND, and what became of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from node.store.deliveries import ROW, Deliveries
 from node.store.nouns import Asking
 
 _ASKING = (
-    sa.select(askings, deliveries.c.output_id, outputs.c.name, outputs.c.sop_class, studies.c.study_uid)
+    sa.select(
+        askings, deliveries.c.output_id, outputs.c.name, outputs.c.sop_class, outputs.c.series_uid, studies.c.study_uid
+    )
     .join(deliveries, deliveries.c.id == askings.c.delivery_id)
     .join(outputs, outputs.c.id == deliveries.c.output_id)
     .join(jobs, jobs.c.id == outputs.c.job_id)
@@ -28,7 +30,7 @@ class Askings(Deliveries):
     """Written by the send loop, which asks, and by the listener where the answer comes on another association."""
 
     def claim_asking(self, worker: str, peer: str, lease: float) -> Asking | None:
-        """Take the next storage commitment request that is due for one peer."""
+        """Take the next question, by storage commitment or C-FIND, that is due for one peer."""
         now = self.clock()
         claimable = ((askings.c.state == "due") & (askings.c.due_at <= now)) | (
             (askings.c.state == "asking") & (askings.c.lease_until < now)
@@ -44,7 +46,8 @@ class Askings(Deliveries):
             attempts = row.attempts + 1
             _set(connection, row.id, "asking", attempts=attempts, worker=worker, lease_until=now + lease)
             references = _references(connection, row)
-        return Asking(row.id, row.study_uid, row.name, peer, row.transaction_uid, references, attempts, worker)
+        return Asking(row.id, row.study_uid, row.name, peer, row.transaction_uid, references, attempts, worker,
+                      row.series_uid)  # fmt: skip
 
     def release_askings(self, worker: str) -> int:
         """Give back what `worker` was asking when it died (called when it starts again). Return how many."""
@@ -62,11 +65,12 @@ class Askings(Deliveries):
             if self._asking_is_ours(connection, asking):
                 _set(connection, asking.id, "asked", due_at=until, reason=None)
 
-    def retry_asking(self, asking: Asking, reason: str, due_at: float) -> None:
-        """The peer could not be asked: due again at `due_at` (seconds since the epoch)."""
+    def retry_asking(self, asking: Asking, reason: str, due_at: float, counts: bool = True) -> None:
+        """The peer could not be asked: due again at `due_at` (seconds since the epoch). `counts`: as an attempt."""
         with self._write() as connection:
             if self._asking_is_ours(connection, asking):
-                _set(connection, asking.id, "due", due_at=due_at, reason=reason)
+                attempts = asking.attempts - (not counts)
+                _set(connection, asking.id, "due", due_at=due_at, reason=reason, attempts=attempts)
                 self._asking_event(connection, asking, "delivery.unasked", {"reason": reason, "again": True})
 
     def give_up_asking(self, asking: Asking, reason: str) -> None:
@@ -96,8 +100,11 @@ class Askings(Deliveries):
                 ended.append((row.study_uid, row.name, again))
         return ended
 
-    def take_report(self, peer: str, report: Report, most: int, again_at: float, actor: str) -> str | None:
-        """A peer's answer. Return what it means for the delivery, None when we never asked under that transaction UID.
+    def take_report(
+        self, peer: str, report: Report, most: int, again_at: float, actor: str, how: str = "storage commitment"
+    ) -> str | None:
+        """A peer's answer, or what a C-FIND found there (`how`). Return what it means for the delivery, None when we
+        never asked under that transaction UID.
 
         "committed"; "due": what the peer does not keep is sent again at `again_at` (seconds since the epoch);
         "failed": it was asked `most` times; "same": the answer is here already, or it is about a former sending.
@@ -116,14 +123,18 @@ class Askings(Deliveries):
             _set(connection, row.id, "answered", finished_at=self.clock(), reason=told or None)
             if delivery.state != "delivered" or row.created_at < delivery.finished_at:
                 return "same"
-            body = {"transaction_uid": report.transaction_uid, "instances": len(_references(connection, row))}
+            body = {
+                "transaction_uid": report.transaction_uid, "instances": len(_references(connection, row)), "by": how,
+            }  # fmt: skip
             if not lost:
                 self._move_delivery(connection, delivery, "committed", None, {}, body, actor)
                 state = "committed"
             else:
                 reason = f"{peer} does not keep {len(lost)} of {body['instances']} instances: {told}"
                 state = "due" if _times(connection, row.delivery_id) < most else "failed"
-                _unstore(connection, row.delivery_id, lost)
+                if delivery.purged_at is not None:
+                    state, reason = "failed", f"{reason}; our files of them are purged"
+                _unstore(connection, row.delivery_id, lost, how)
                 values = {"due_at": again_at, "attempts": 0} if state == "due" else {}
                 self._move_delivery(connection, delivery, state, reason, values, body, actor)
             # Whatever else was to be asked about this sending is answered by this.
@@ -175,11 +186,11 @@ def _lost(references: Sequence[Reference], report: Report) -> dict[str, int | No
     return {one.sop_uid: reasons.get(one.sop_uid) for one in references if one.sop_uid not in kept}
 
 
-def _unstore(connection: sa.Connection, delivery_id: int, lost: Mapping[str, int | None]) -> None:
+def _unstore(connection: sa.Connection, delivery_id: int, lost: Mapping[str, int | None], how: str) -> None:
     connection.execute(
         answers.update()
         .where(answers.c.delivery_id == delivery_id, answers.c.sop_uid == sa.bindparam("uid"))
-        .values(stored=0, status=sa.bindparam("why"), reason="storage commitment: the peer does not keep it"),
+        .values(stored=0, status=sa.bindparam("why"), reason=f"{how}: the peer does not keep it"),
         [{"uid": uid, "why": why} for uid, why in lost.items()],
     )
 

@@ -61,7 +61,8 @@ class Base:
     def _away(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        # InternalError: a server that takes no writes for the moment, such as a stand-by that has not taken over yet.
+        except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
             cause = type(error.orig).__name__ if isinstance(error, exc.DBAPIError) else "time-out"
             raise TryAgain(f"the database {what} ({cause})") from error
 

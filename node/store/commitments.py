@@ -95,11 +95,12 @@ class Commitments(Base):
             body = {"committed": len(commitment.references) - len(failed), "failed": dict(reasons)}
             self._commitment_event(connection, commitment, "commitment.reported", body)
 
-    def retry_commitment(self, commitment: Commitment, reason: str, due_at: float) -> None:
-        """The answer could not be told: due again at `due_at` (seconds since the epoch)."""
+    def retry_commitment(self, commitment: Commitment, reason: str, due_at: float, counts: bool = True) -> None:
+        """The answer could not be told: due again at `due_at` (seconds since the epoch). `counts`: as an attempt."""
+        attempts = commitment.attempts - (not counts)
         with self._write() as connection:
             self._commitment_is_ours(connection, commitment)
-            _set(connection, commitment.id, "due", due_at=due_at, reason=reason)
+            _set(connection, commitment.id, "due", due_at=due_at, reason=reason, attempts=attempts)
             self._commitment_event(connection, commitment, "commitment.retried", {"reason": reason})
 
     def fail_commitment(self, commitment: Commitment, reason: str) -> None:

@@ -23,7 +23,11 @@ class Jobs(Base):
     """What the work loop writes."""
 
     def claim_job(self, worker: str, lease: float) -> Job | None:
-        """Take the next job: due ones by priority and age, or one whose worker's lease (seconds) ran out."""
+        """Take the next job: due ones by priority and age, or one whose worker's lease (seconds) ran out.
+
+        Of one priority those go first that were not tried yet: a study that breaks its pipeline, or lets it hang up to
+        the time limit, holds up the others once and not at each attempt.
+        """
         now = self.clock()
         claimable = ((jobs.c.state == "due") & (jobs.c.due_at <= now)) | (
             (jobs.c.state == "running") & (jobs.c.lease_until < now)
@@ -35,7 +39,7 @@ class Jobs(Base):
                 sa.select(jobs, studies.c.study_uid)
                 .join(studies, studies.c.id == jobs.c.study_id)
                 .where(claimable)
-                .order_by(jobs.c.priority.desc(), jobs.c.due_at, jobs.c.id)
+                .order_by(jobs.c.priority.desc(), sa.case((jobs.c.attempts > 0, 1), else_=0), jobs.c.due_at, jobs.c.id)
                 .limit(1)
             ).first()
             if row is None:
@@ -90,12 +94,17 @@ class Jobs(Base):
         made: Sequence[NewOutput],
         result: JobResult,
         takes: Takes = lambda peer, form: True,
-    ) -> None:
+    ) -> bool:
         """Store a done job, its outputs, features, and one due delivery for each output and peer that `takes` it. An
-        urgent result (STAT) goes before all others, and so do the study's further jobs."""
+        urgent result (STAT) goes before all others, and so do the study's further jobs.
+
+        False: the study has changed since the job began. The job is skipped, and nothing of its result is kept.
+        """
         now = self.clock()
         with self._write() as connection:
             row = self._own_job(connection, job)
+            if not self._released(connection, job, now):
+                return False
             priority = max(row.priority, states.STAT) if result.urgent else row.priority
             if result.urgent:
                 same = (jobs.c.study_id == row.study_id) & jobs.c.state.in_(("due", "running"))
@@ -118,16 +127,31 @@ class Jobs(Base):
                 "model": json.dumps(dict(result.model)), "timings": json.dumps(dict(result.timings)),
             }  # fmt: skip
             self._settle_job(connection, job, "done", now, None, body, values)
+        return True
 
     def skip_job(
         self, job: Job, reason: str, made: Sequence[NewOutput] = (), takes: Takes = lambda peer, form: True
-    ) -> None:
-        """The pipeline does not take this study revision; `reason` is for a person. `made`: a report that says so."""
+    ) -> bool:
+        """The pipeline does not take this study revision; `reason` is for a person. `made`: a report that says so.
+        False as with `finish_job`, where there is such a report."""
         now = self.clock()
         with self._write() as connection:
             row = self._own_job(connection, job)
+            if made and not self._released(connection, job, now):
+                return False
             sizes = self._add_outputs(connection, job.id, made, job.peers, takes, row.priority, now)
             self._settle_job(connection, job, "skipped", now, reason, {"outputs": sizes} if sizes else {})
+        return True
+
+    def _released(self, connection: sa.Connection, job: Job, now: float) -> bool:
+        """Whether the study is still the one that the job ran on: each instance that comes late, or again with other
+        content (a patient's name that was corrected), makes a new revision. If not, the job is skipped."""
+        newest = connection.execute(sa.select(studies.c.revision).where(studies.c.id == job.study_id)).scalar_one()
+        if newest == job.revision:
+            return True
+        reason = f"superseded: revision {newest} of the study came while it ran; nothing of it is sent"
+        self._settle_job(connection, job, "skipped", now, reason, {})
+        return False
 
     def fail_job(self, job: Job, reason: str) -> None:
         """Given up until a person looks."""
@@ -146,7 +170,7 @@ class Jobs(Base):
         """A person asks for a failed job again. IllegalMove when it did not fail."""
         with self._write() as connection:
             row = connection.execute(
-                sa.select(jobs, studies.c.study_uid)
+                sa.select(jobs, studies.c.study_uid, studies.c.state.label("study_state"))
                 .join(studies, studies.c.id == jobs.c.study_id)
                 .where(jobs.c.id == job_id)
             ).first()
@@ -154,6 +178,8 @@ class Jobs(Base):
                 raise IllegalMove(f"job/{job_id}: no such job; `overread status` lists them")
             if row.state != "failed":
                 raise IllegalMove(f"job/{job_id} is {row.state}: only a failed one can be tried again")
+            if row.study_state == "purged":
+                raise IllegalMove(f"job/{job_id}: the files of its study are purged; send the whole study again")
             now = self.clock()
             connection.execute(
                 jobs.update().where(jobs.c.id == job_id)

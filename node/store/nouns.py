@@ -87,6 +87,7 @@ class Delivery:
     attempts: int
     worker: str
     files: tuple[OutputFile, ...]
+    job_id: int  # that made the output
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class Asking:
     references: tuple[Reference, ...]
     attempts: int  # this one included
     worker: str
+    series_uid: str  # that the instances belong to
 
 
 @dataclass(frozen=True)

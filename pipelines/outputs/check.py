@@ -61,6 +61,7 @@ _READ_BACK = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Patien
               "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")  # fmt: skip
 _REPORTS = (Comprehensive3DSRStorage, ComprehensiveSRStorage, BasicTextSRStorage)
 # What a series' objects share is looked at in the first of them, and again wherever it is not the very same element.
+_ISSUER = "IssuerOfPatientID"  # a PatientID is one person's only together with it (PS3.3, C.7.1.1.1)
 _ONCE = ("StudyInstanceUID", "SeriesInstanceUID", "ContributingEquipmentSequence", "SeriesNumber")
 
 
@@ -82,7 +83,8 @@ class _Facts:
         return cls(
             held,
             known,
-            {keyword: {_text(one.header, keyword) for one in study.instances} for keyword in origin.TYPE_2},
+            {keyword: {_text(one.header, keyword) for one in study.instances} for keyword in origin.TYPE_2}
+            | {_ISSUER: {origin.said(one.header, _ISSUER) for one in study.instances}},
             frozenset(str(one.get("FrameOfReferenceUID", "")) for one in study.instances),
             frozenset(str(series.get("SeriesNumber", "")) for series in study.series),
         )

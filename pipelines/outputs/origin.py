@@ -132,6 +132,13 @@ def take_identity(result: Dataset, source: Dataset) -> None:
             setattr(result, keyword, None)
 
 
+def said(source: Dataset, keyword: str) -> str:
+    """An optional attribute as `take_identity` takes it over, as text; empty where it is left out."""
+    tag = tag_for_keyword(keyword)
+    element = source[tag] if tag is not None and tag in source else None
+    return "" if element is None or element.value is None or not _allowed(element) else str(element.value)
+
+
 def _allowed(element: DataElement) -> bool:
     """Whether every value is one that the element's VR allows (PS3.5 6.2)."""
     values = element.value if element.VM > 1 else [element.value]

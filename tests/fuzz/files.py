@@ -19,7 +19,7 @@ from pipelines import ct_lung, features
 from pipelines.base import Unsuitable
 from pipelines.match import Match
 from pipelines.radiograph import Radiograph
-from pipelines.study import NotAStudy, Study
+from pipelines.study import NotAStudy, Study, read_patient
 from pipelines.volume import Volume
 from tests.fuzz import images, seeds
 from tests.fuzz.host import resident
@@ -67,6 +67,7 @@ class Files:
             paths[-1].write_bytes(content)
         for path in paths:
             _try(lambda path=path: read_header(path, _KEYWORDS))  # type: ignore[misc]
+            _try(lambda path=path: read_patient(path))  # type: ignore[misc]
         study = _try(lambda: Study.from_files({path: f"{number:064x}" for number, path in enumerate(paths)}))
         word: Word = "refused"
         for series in study.series if study is not None else ():

@@ -13,6 +13,7 @@ import pytest
 from node import part10
 from node.queries import Queries
 from node.runners.base import files_of
+from pipelines.study import NotAStudy, Study
 from tests.fuzz import answers, conversations, pdus
 from tests.fuzz.elements import encoded, text
 from tests.fuzz.wire import Wire
@@ -42,6 +43,28 @@ def test_two_persons_under_one_patient_id_in_two_studies_stay_apart_even_in_one_
             assert sender.send(one)[0] == sender.send(other)[0] == 0
     assert files(node, "1.2.3") == {encode(one) for one in ada}
     assert files(node, "1.2.4") == {encode(one) for one in bea}
+
+
+@pytest.mark.parametrize(
+    ("other", "mixes"),
+    [({"PatientName": "Bea^Byron"}, True), ({"PatientBirthDate": "19850505"}, True), ({"PatientSex": "M"}, True),
+     ({"PatientName": "ADA^LOVELACE^^^ "}, False), ({"PatientBirthDate": None, "PatientSex": None}, False),
+     ({"PatientName": "Ada^Lovelace=山田"}, False)],
+)  # fmt: skip
+def test_two_persons_under_one_patient_id_and_one_study_uid_are_never_read_as_one(node, other, mixes):
+    ada = {"PatientID": "7", "PatientName": "Ada^Lovelace", "PatientBirthDate": "19700101", "PatientSex": "F"}
+    said = [ada, {key: value for key, value in {**ada, **other}.items() if value is not None}]
+    with Sender(node.port) as sender:
+        for number, one in enumerate(said, 1):
+            made = instance(number, SpecificCharacterSet="ISO_IR 192", **one)
+            assert sender.send(made)[0] == 0
+    stored = [row["file"] for row in node.instances()]
+    if mixes:
+        with pytest.raises(NotAStudy, match="more than one patient") as caught:
+            Study.from_files(stored)
+        assert "Ada" not in str(caught.value) and "Bea" not in str(caught.value)
+    else:
+        assert len(Study.from_files(stored).instances) == 2
 
 
 def test_another_patient_under_the_same_study_uid_is_told_apart_by_the_store(node):

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from node.config import Config
 from node.errors import TryAgain
 from node.receive.admission import Allowlist, Refusals, how_to_admit, printable
+from node.receive.book import Book
 from node.sections import Peer
 from node.store import Store
 from tests.peers import Listening, listening
@@ -174,7 +175,7 @@ def test_what_was_not_told_is_told_as_a_number_a_minute_later():
         refusals.refuse("association", "A", "B", "192.0.2.1", "unknown")
     clock.now = 61
     refusals.refuse("association", "A", "B", "192.0.2.1", "unknown")
-    assert [said[-1] for said in told] == [1, 100]
+    assert [said[5] for said in told] == [1, 100]
 
 
 def test_a_burst_under_changing_names_is_bounded_too_and_ends_in_one_line():
@@ -190,13 +191,25 @@ def test_a_burst_under_changing_names_is_bounded_too_and_ends_in_one_line():
     assert len(told) == 31 and lines[0]["dropped"] == 4970
 
 
-def test_a_refusal_that_cannot_be_recorded_is_still_in_the_log():
-    def away(*_: object) -> None:
-        raise TryAgain("the database does not take the write")
+def test_a_refusal_is_in_the_log_and_is_written_down_when_the_database_is_back():
+    away, written, book = [True], [], Book()
+
+    def tell(*said: object) -> None:
+        if away:
+            raise TryAgain("the database does not take the write")
+        written.append(said[4])
 
     with capture_logs() as lines:
-        Refusals(away).refuse("association", "A", "B", "192.0.2.1", "unknown")
-    assert [line["event"] for line in lines] == ["association refused", "the refusal is not in the audit log"]
+        refusals = Refusals(lambda *said: book.enter(lambda: tell(*said), said[-1], keep=False))
+        for reason in ("first", "second"):
+            refusals.refuse("association", "A", "B", "192.0.2.1", reason, later=reason == "second")
+    assert [line["event"] for line in lines] == ["association refused", "not on record yet", "association refused"]
+    assert not written
+    away.clear()
+    book.write()
+    assert written == ["first", "second"]
+    refusals.refuse("association", "A", "B", "192.0.2.1", "third")
+    assert written == ["first", "second", "third"]
 
 
 def test_received_text_cannot_break_a_log_line():

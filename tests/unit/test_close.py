@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
 
 from node.close import Close, evidence
 from node.config import Config
-from node.errors import GiveUp
+from node.counting import Counting
 from node.part10 import file_head
 from node.queries import OpenStudy, Queries
-from node.routes import Routes
+from node.routes import Plan, Routes
 from node.sections import Node, Peer, Route
 from node.spool import Spool
 from node.store import Store
@@ -21,6 +22,10 @@ from tests.senders import CT, EXPLICIT, encode
 STUDY = OpenStudy(
     1, "1.2.3", 1, first_received_at=100, last_received_at=110, open_associations=0, last_association="released"
 )
+
+
+def _plan(**changes: Any) -> Plan:
+    return dataclasses.replace(Plan((), quiet_time=5, longest_wait=60, answers=()), **changes)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,7 @@ STUDY = OpenStudy(
 )
 def test_a_study_is_complete_on_evidence(open_associations: int, now: float, reason: str | None) -> None:
     study = dataclasses.replace(STUDY, open_associations=open_associations)
-    assert evidence(study, quiet_time=5, longest_wait=60, now=now) == reason
+    assert evidence(study, _plan(), 3, (), now) == reason
 
 
 @pytest.mark.parametrize(("now", "quiet_time", "complete"), [(110.9, 5, False), (111, 5, True), (110.2, 0.2, True)])
@@ -43,7 +48,7 @@ def test_a_storage_commitment_request_takes_the_place_of_the_quiet_time(
     now: float, quiet_time: float, complete: bool
 ) -> None:
     study = dataclasses.replace(STUDY, open_associations=1, commitment_by="modality")
-    reason = evidence(study, quiet_time, longest_wait=60, now=now)
+    reason = evidence(study, _plan(quiet_time=quiet_time), 3, (), now)
     assert reason == ("storage commitment asked for by modality" if complete else None)
 
 
@@ -51,7 +56,8 @@ def test_a_storage_commitment_request_takes_the_place_of_the_quiet_time(
 def close(store: Store, queries: Queries, spool: Spool) -> Close:
     pacs = Peer(name="pacs", ae_title="PACS", host="h", port=1)
     route = Route(name="chest", match={"Modality": "CT"}, pipelines=("ct-lung",), send_to=("pacs",))
-    return Close(store, queries, spool, Routes(Config(node=Node(), peer=(pacs,), route=(route,)), ["ct-lung"]))
+    config = Config(node=Node(), peer=(pacs,), route=(route,))
+    return Close(store, queries, spool, Routes(config, ["ct-lung"]), Counting(config))
 
 
 def _file(spool: Spool, number: int, modality: str = "CT") -> str:
@@ -126,8 +132,8 @@ def test_a_study_whose_file_is_gone_is_closed_with_that_reason(
     arrivals.store.end_association(arrivals.association, "released")
     clock.tick(6)
     [study] = queries.open_studies()
-    with pytest.raises(GiveUp) as caught:
+    with pytest.raises(FileNotFoundError) as caught:
         close.look(study)
     close.give_up(study, caught.value)
     [closed] = [event for event in queries.events("study/1.2.3") if event.type == "study.closed"]
-    assert "cannot be read (No such file or directory)" in closed.body["refused"]
+    assert "cannot be read (FileNotFoundError)" in closed.body["refused"]

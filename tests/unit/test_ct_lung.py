@@ -287,13 +287,14 @@ def test_the_best_of_several_series_is_chosen_whatever_their_order(
 
 
 def test_an_unsuitable_study_gets_a_reason_for_each_series_in_one_line_without_the_patient(tmp_path: Path) -> None:
+    name = {"PatientName": "Someone^Real"}
     study = several(
         tmp_path,
-        (1, {"count": 1, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "PatientName": "Someone^Real"}),
-        (2, {"count": 3}),
-        (3, {"count": 3}),
-        (4, {"Modality": "MR"}),
-        (5, {"step": 12.0}),
+        (1, {"count": 1, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], **name}),
+        (2, {"count": 3, **name}),
+        (3, {"count": 3, **name}),
+        (4, {"Modality": "MR", **name}),
+        (5, {"step": 12.0, **name}),
     )
     with pytest.raises(Unsuitable) as refused:
         CtLung(Knows()).select(study)

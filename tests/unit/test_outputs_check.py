@@ -117,6 +117,7 @@ BROKEN: dict[str, tuple[str, Callable[[Dataset], None], str]] = {
     "with an invalid UID": ("report", setting("InstanceCreatorUID", "1.02.3"), "InstanceCreatorUID is not a valid UID"),
     "without contributing equipment": ("report", without("ContributingEquipmentSequence"), "does not name us"),
     "without the model's device UID": ("heatmap", no_device, "lacks the Device UID"),
+    "of another issuer's patient": ("report", setting("IssuerOfPatientID", "OTHER"), "IssuerOfPatientID is not that"),
     "without a Type 1 attribute": ("heatmap", without("ConversionType"), "ConversionType (Type 1)"),
     "with an empty Type 1 attribute": ("segmentation", setting("ContentLabel", ""), "ContentLabel (Type 1)"),
     "without a Type 1 attribute in a sequence": ("segmentation", no_tracking, "SegmentSequence/TrackingUID (Type 1)"),

@@ -101,3 +101,31 @@ def test_header_values_are_text_and_leave_out_what_is_empty() -> None:
     dataset.ImageType = ["ORIGINAL", "PRIMARY"]
     found = header_values(dataset, ["Modality", "SliceThickness", "BodyPartExamined", "ImageType", "KVP"])
     assert found == {"Modality": ("CT",), "SliceThickness": ("2.5",), "ImageType": ("ORIGINAL", "PRIMARY")}
+
+
+def _with_peers(*routes: dict[str, Any], **changes: dict[str, Any]) -> Routes:
+    """Routes between peers of which some have keys of their own."""
+    peers = tuple(peer.model_copy(update=changes.get(peer.name, {})) for peer in PEERS)
+    made = tuple(Route(**{"name": f"r{n}", "pipelines": ("ct-lung",), **route}) for n, route in enumerate(routes))
+    return Routes(Config(node=Node(quiet_time=5, longest_wait=600), peer=peers, route=made), ["ct-lung"])
+
+
+def test_times_are_the_routes_or_else_the_senders_or_else_the_nodes() -> None:
+    times = {"ct1": {"quiet_time": 30, "longest_wait": 50}, "archive": {"quiet_time": 1}}
+    routes = _with_peers({}, **times)
+    waits = [(plan.quiet_time, plan.longest_wait) for plan in (
+        routes.plan([CT], ["ct1"]), routes.plan([CT], ["archive"]), routes.plan([CT], ["archive", "pacs"]),
+        routes.plan([CT], ["nobody known"]), _with_peers({"quiet_time": 2}, **times).plan([CT], ["ct1"]),
+        _with_peers({"match": {"Modality": "MR"}}, **times).plan([CT], ["ct1"]),
+    )]  # fmt: skip
+    assert waits == [(30, 50), (1, 600), (5, 600), (5, 600), (2, 50), (30, 50)]
+    assert routes.shortest_quiet_time == 1
+
+
+def test_only_the_evidence_counts_that_every_route_and_sender_allows() -> None:
+    allowed = {"ct1": {"evidence": ("count", "quiet"), "count_from": "pacs"}, "archive": {"count_from": "archive"}}
+    plan = _with_peers({}, **allowed).plan([CT], ["ct1", "archive", "pacs"])
+    assert plan.evidence == {"count", "quiet"} and plan.count_from == ("archive", "pacs")
+    plan = _with_peers({"evidence": ("quiet",)}, **allowed).plan([CT], ["ct1"])
+    assert plan.evidence == {"quiet"} and plan.count_from == ()
+    assert _with_peers({}).plan([CT], ["ct1"]).evidence == {"commitment", "count", "quiet"}

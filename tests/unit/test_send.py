@@ -62,7 +62,7 @@ def due(arrivals: Arrivals, queries: Queries, store: Store) -> None:
 def _deliver(store: Store, spool: Spool) -> None:
     delivery = store.claim_delivery("s", "pacs", 30)
     assert delivery is not None
-    send.deliver(CONFIG, PACS, store, spool, delivery)
+    send.Sender(CONFIG, PACS, store, spool, threading.Event()).deliver(delivery)
 
 
 def _delivery(queries: Queries) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def test_a_delivery_is_done_when_the_peer_stored_every_instance(
     assert (_delivery(queries)["state"], _delivery(queries)["answers"]) == ("delivered", {"0x0000": 2, "0xB000": 1})
 
 
-def test_a_peer_that_is_away_is_tried_again_with_a_pause_and_then_given_up(
+def test_a_peer_that_breaks_off_is_tried_again_with_a_pause_and_then_given_up(
     store: Store, spool: Spool, queries: Queries, pacs: Pacs, clock: Clock
 ) -> None:
     pacs.says = {"1.9.0": TryAgain("pacs does not answer")}
@@ -151,3 +151,31 @@ def test_a_dead_peer_holds_up_nobody_else(store: Store, spool: Spool, queries: Q
     stuck.set()
     loop.join(20)
     assert delivered_beside_it.get("delivered") == 1 and delivered_beside_it.get("sending") == 1
+
+
+def test_a_stop_finishes_the_object_under_way_and_the_rest_waits_without_losing_an_attempt(
+    store: Store, spool: Spool, queries: Queries, pacs: Pacs
+) -> None:
+    stop = threading.Event()
+    stop.set()
+    delivery = store.claim_delivery("s", "pacs", 30)
+    assert delivery is not None
+    send.Sender(CONFIG, PACS, store, spool, stop).deliver(delivery)
+    assert pacs.sent == ["1.9.0"]
+    waits = _delivery(queries)
+    assert (waits["state"], waits["attempts"], waits["reason"]) == ("due", 0, "the node is stopping")
+    _deliver(store, spool)
+    assert pacs.sent == ["1.9.0", "1.9.1", "1.9.2"] and _delivery(queries)["state"] == "delivered"
+
+
+def test_a_stop_after_the_last_object_changes_nothing(
+    store: Store, spool: Spool, queries: Queries, pacs: Pacs
+) -> None:
+    class AfterTheLast(threading.Event):
+        def is_set(self) -> bool:
+            return len(pacs.sent) == 3
+
+    delivery = store.claim_delivery("s", "pacs", 30)
+    assert delivery is not None
+    send.Sender(CONFIG, PACS, store, spool, AfterTheLast()).deliver(delivery)
+    assert _delivery(queries)["state"] == "delivered"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from node import schema
 from node.close import Close
 from node.commitment import Reference, Report, Request
 from node.config import Config
+from node.counting import Counting
 from node.errors import IllegalMove
 from node.queries import Queries
 from node.routes import Routes
@@ -181,7 +179,8 @@ def test_a_study_closes_without_its_quiet_time_on_that_evidence_with_its_reason(
     arrivals.add(1, path="studies/x")
     pacs = Peer(name="pacs", ae_title="PACS", host="h", port=1)
     route = Route(name="chest", match={"Modality": "CT"}, pipelines=("ct-lung",), send_to=("pacs",))
-    close = Close(store, queries, spool, Routes(Config(node=Node(), peer=(pacs,), route=(route,)), ["ct-lung"]))
+    config = Config(node=Node(), peer=(pacs,), route=(route,))
+    close = Close(store, queries, spool, Routes(config, ["ct-lung"]), Counting(config))
     assert not close.look(queries.open_studies()[0])
     store.add_commitment("modality", Request("2.25.1", named(1)), clock())
     assert not close.look(queries.open_studies()[0])  # a modality that asks after each image is about to send the next
@@ -352,42 +351,3 @@ def test_an_asker_that_starts_again_asks_under_the_same_transaction(delivered: N
 
 
 # -- the schema ------------------------------------------------------------------------------------------------------
-
-
-def _at_version(engine: sa.Engine, version: str) -> None:
-    from alembic import command
-    from alembic.config import Config as Alembic
-
-    settings = Alembic()
-    settings.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        settings.attributes["connection"] = connection
-        command.upgrade(settings, version)
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_a_database_of_the_former_version_is_upgraded_and_keeps_what_it_holds(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    url = f"sqlite:///{tmp_path / 'old.db'}" if kind == "sqlite" else request.getfixturevalue("postgres")()
-    engine = schema.make_engine(url)
-    _at_version(engine, "0001")
-    store = Store(url)
-    Arrivals(store).add(1, 2)
-    salt = store.salt
-    store.dispose()
-    schema.upgrade(url)
-    queries, store = Queries(engine), Store(url)
-    assert queries.schema_version() == schema.newest_version() == "0002"
-    assert store.salt == salt and queries.verify() == (3, None)
-    assert queries.open_studies()[0].commitment_by is None
-    assert store.add_commitment("modality", Request("2.25.1", named(1, 2)), 0) is not None
-    assert queries.open_studies()[0].commitment_by == "modality"
-    with engine.connect() as connection:
-        differences = compare_metadata(MigrationContext.configure(connection), schema.metadata)
-    assert [one for one in differences if "alembic_version" not in str(one)] == []
-    store.dispose()
-    engine.dispose()

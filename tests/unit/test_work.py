@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 
 from node.config import Config
 from node.queries import Queries
-from node.runners.base import Outcome, Request, RunnerDied
-from node.sections import Peer, Route
+from node.runners.base import Outcome, Request, RunnerBroken, RunnerDied
+from node.sections import Node, Peer, Route
 from node.sections import Work as WorkSettings
 from node.spool import Spool
 from node.store import JobResult, NewOutput, OutputFile, Store
@@ -35,6 +36,7 @@ class Steered:
     def run(self, request: Request) -> Future[Outcome]:
         self.requests.append(request)
         future: Future[Outcome] = Future()
+        future.set_running_or_notify_cancel()
         end = self.ends.pop(0)
         if isinstance(end, Exception):
             future.set_exception(end)
@@ -61,9 +63,10 @@ def runner() -> Steered:
 
 
 @pytest.fixture
-def work(store: Store, queries: Queries, spool: Spool, runner: Steered) -> Work:
-    config = Config(work=WorkSettings(attempts=2, retry_after=10, time_limit=60, lease=30))
-    return Work(config, store, queries, spool, runner, "w")
+def work(store: Store, queries: Queries, spool: Spool, runner: Steered, clock: Clock) -> Work:
+    settings = WorkSettings(attempts=2, retry_after=10, time_limit=60, lease=30)
+    config = Config(node=Node(stop_grace=0.5), work=settings)
+    return Work(config, store, queries, spool, runner, "w", timer=clock)
 
 
 def _run(work: Work, store: Store, stop: threading.Event | None = None) -> None:
@@ -110,6 +113,17 @@ def test_a_job_whose_process_died_is_tried_again_and_then_fails(
     clock.tick(11)
     _run(work, store)
     assert (_job(queries)["state"], _job(queries)["reason"]) == ("failed", "ended by SIGSEGV (2 attempts)")
+
+
+@pytest.mark.parametrize("end", [Outcome("held", "OSError: No space left on device"), RunnerBroken("no weights")])
+def test_a_job_that_finds_no_disk_or_no_model_process_waits_and_loses_no_attempt(
+    work: Work, store: Store, queries: Queries, runner: Steered, end: Outcome | Exception
+) -> None:
+    runner.ends = [end] * 5
+    for _ in range(5):
+        _run(work, store)
+        reason = str(end) if isinstance(end, Exception) else end.reason
+        assert (_job(queries)["state"], _job(queries)["reason"], _job(queries)["attempts"]) == ("due", reason, 0)
 
 
 def test_a_job_that_breaks_fails_at_once(work: Work, store: Store, queries: Queries, runner: Steered) -> None:
@@ -174,10 +188,33 @@ def test_stopping_the_node_gives_the_running_job_back(
 ) -> None:
     runner.ends = [None]
     stop = threading.Event()
-    stop.set()
+    threading.Timer(0.2, stop.set).start()
+    begun = time.monotonic()
     _run(work, store, stop)
+    assert time.monotonic() - begun > 0.5, "it had its grace"
     assert (_job(queries)["state"], _job(queries)["reason"]) == ("due", "the node is stopping")
     assert _job(queries)["attempts"] == 0, "a stop is not the job's fault"
+
+
+def test_a_job_that_ends_within_the_grace_is_done(
+    work: Work, store: Store, queries: Queries, runner: Steered
+) -> None:
+    runner.ends = [None]
+    stop = threading.Event()
+    stop.set()
+    threading.Timer(0.2, lambda: runner._hanging.set_result(DONE)).start()  # type: ignore[union-attr]
+    _run(work, store, stop)
+    assert (_job(queries)["state"], runner.killed) == ("done", [])
+
+
+def test_a_model_process_that_dies_while_the_node_stops_costs_an_attempt(
+    work: Work, store: Store, queries: Queries, runner: Steered
+) -> None:
+    runner.ends = [RunnerDied("ended by SIGSEGV")]
+    stop = threading.Event()
+    stop.set()
+    _run(work, store, stop)
+    assert (_job(queries)["state"], _job(queries)["attempts"]) == ("due", 1)
 
 
 def test_each_peer_gets_the_forms_of_its_profile(
