@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==.*\)$$/\1/p' requirements.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check bench crash clean
+.PHONY: demo test check bench crash fuzz clean
 
 demo: $(VENV)/installed
 	$(BIN)/overread demo $(ARGS)
@@ -25,6 +25,9 @@ bench: $(VENV)/installed-dev
 crash: $(VENV)/installed-dev
 	$(BIN)/python -m tests.crash $(ARGS)
 
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Overread needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,4 +40,4 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info demo-out bench-out test-out
+	rm -rf $(VENV) build *.egg-info demo-out bench-out fuzz-out test-out

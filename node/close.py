@@ -14,7 +14,7 @@ from typing import Any
 from node import faults, logs
 from node.clock import Steps, steady
 from node.counting import Count, Counting
-from node.errors import TryAgain
+from node.errors import GiveUp, TryAgain
 from node.plans import plan_of
 from node.queries import OpenStudy, Queries, StoredInstance
 from node.routes import Plan, Routes
@@ -90,6 +90,8 @@ def serve(
                 close.look(study)
             except TryAgain as error:
                 log.warning("close waits", reason=error.reason)
+            except GiveUp as error:
+                close.give_up(study, error)
             except OSError as error:
                 close.wait_for_disk(study, error)
             except Exception as error:  # noqa: BLE001  one study that cannot be read must not hold up the others
@@ -171,8 +173,9 @@ class Close:
 
     def give_up(self, study: OpenStudy, error: Exception) -> None:
         """A study whose headers break our reading is closed without jobs, with the reason."""
-        log.error("study cannot be read", study=study.study_uid, error=type(error).__name__, where=logs.where(error))
-        told = {"refused": f"its headers cannot be read ({type(error).__name__}); no pipeline runs on it"}
+        why = error.reason if isinstance(error, GiveUp) else type(error).__name__
+        log.error("study cannot be read", study=study.study_uid, error=why, where=logs.where(error))
+        told = {"refused": f"its headers cannot be read ({why}); no pipeline runs on it"}
         try:
             self._store.close_study(study.id, study.last_received_at, "headers cannot be read", [], told)
         except TryAgain as away:

@@ -8,9 +8,9 @@ loop has a bound (PS3.5: 7.1 elements, 7.5 sequences, A.5 deflated).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 IMPLICIT = "1.2.840.10008.1.2"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -24,6 +24,7 @@ _WANTED = {
 }  # fmt: skip
 _CONTRIBUTING_EQUIPMENT = 0x0018A001
 _LAST = 0x0020000E
+_IDENTITY = frozenset({*_WANTED, _CONTRIBUTING_EQUIPMENT})
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 
@@ -59,14 +60,49 @@ class Identity:
     little_endian: bool
 
 
+@dataclass(frozen=True)
+class Value:
+    """One element's value as encoded; `vr` is empty where the encoding does not say it."""
+
+    tag: int
+    vr: str
+    value: bytes
+    is_sequence: bool = False
+
+
+class _Head(NamedTuple):
+    """`implicit`: whether what is inside is implicit VR."""
+
+    tag: int
+    vr: str
+    length: int
+    implicit: bool
+
+
 def read_identity(read: Read, size: int, transfer_syntax: str) -> Identity:
     """Read the identity of a dataset of `size` bytes that `read` gives access to. Raises Unreadable."""
     implicit, little = transfer_syntax == IMPLICIT, transfer_syntax != BIG_ENDIAN
     source: _Source = _Inflated(read, size) if transfer_syntax in DEFLATED else _Plain(read, size)
     walk = _Walk(source, implicit, "little" if little else "big")
     found = dict.fromkeys(_WANTED.values(), "")
-    equipment = walk.top_level(found)
+    equipment = b""
+    for one in walk.top_level(_IDENTITY, _LAST):
+        if one.tag == _CONTRIBUTING_EQUIPMENT:
+            equipment = one.value
+        elif not one.is_sequence:
+            found[_WANTED[one.tag]] = one.value.decode("utf-8", "surrogateescape").strip(" \0")
     return Identity(**found, contributing_equipment=equipment, implicit=implicit, little_endian=little)
+
+
+def read_values(read: Read, size: int, transfer_syntax: str, tags: Collection[int]) -> list[Value]:
+    """The values of some attributes as encoded, in their order, reading no further than the last of them by its tag.
+
+    Those of more than 1024 bytes, and sequences, count as absent. Raises Unreadable.
+    """
+    implicit, order = transfer_syntax == IMPLICIT, transfer_syntax != BIG_ENDIAN
+    source: _Source = _Inflated(read, size) if transfer_syntax in DEFLATED else _Plain(read, size)
+    walk = _Walk(source, implicit, "little" if order else "big")
+    return [one for one in walk.top_level(frozenset(tags), max(tags, default=0)) if not one.is_sequence]
 
 
 class _Source:
@@ -163,31 +199,32 @@ class _Walk:
         self._order: Literal["little", "big"] = order
         self._elements = 0
 
-    def top_level(self, found: dict[str, str]) -> bytes:
-        """Fill `found` and return the contributing equipment's bytes, reading no further than (0020,000E)."""
-        equipment = b""
+    def top_level(self, wanted: frozenset[int], last: int) -> Iterator[Value]:
+        """The wanted elements of the dataset itself, reading no further than the element `last`."""
         while True:
             head = self._head()
-            if head is None or head[0] > _LAST:
-                return equipment
-            tag, length, implicit = head
+            if head is None or head.tag > last:
+                return
+            tag, length = head.tag, head.length
+            value: bytes | None = None
+            longest = _LONGEST_SEQUENCE if tag == _CONTRIBUTING_EQUIPMENT else _LONGEST_VALUE
             if length == _UNDEFINED:
-                if tag == _CONTRIBUTING_EQUIPMENT:
+                if tag in wanted:
                     self._source.tape = bytearray()
-                self._pass_sequence(implicit)
+                self._pass_sequence(head.implicit)
                 if self._source.tape is not None:
-                    equipment, self._source.tape = bytes(self._source.tape), None
-            elif tag in _WANTED and length <= _LONGEST_VALUE:
-                found[_WANTED[tag]] = self._source.take(length).decode("utf-8", "surrogateescape").strip(" \0")
-            elif tag == _CONTRIBUTING_EQUIPMENT and length <= _LONGEST_SEQUENCE:
-                equipment = self._source.take(length)
+                    value, self._source.tape = bytes(self._source.tape), None
+            elif tag in wanted and length <= longest:
+                value = self._source.take(length)
             else:
                 self._source.skip(length)
-            if tag == _LAST:
-                return equipment
+            if tag in wanted and value is not None:
+                yield Value(tag, head.vr, value, length == _UNDEFINED)
+            if tag == last:
+                return
 
-    def _head(self, implicit: bool | None = None) -> tuple[int, int, bool] | None:
-        """(tag, length, whether what is inside is implicit VR) of the next element; None at the end."""
+    def _head(self, implicit: bool | None = None) -> _Head | None:
+        """The next element's; None at the end."""
         self._elements += 1
         if self._elements > _MOST_ELEMENTS:
             raise Unreadable(f"more than {_MOST_ELEMENTS} elements before the identity")
@@ -202,11 +239,11 @@ class _Walk:
         vr = head[4:6]
         # Items have no VR; neither has an element of a sender that mixed up its transfer syntax.
         if implicit or tag >> 16 == 0xFFFE or not (vr.isalpha() and vr.isupper()):
-            return tag, int.from_bytes(head[4:8], order), implicit
+            return _Head(tag, "", int.from_bytes(head[4:8], order), implicit)
         if vr in _LONG_VRS:
             length = int.from_bytes(self._source.take(4), order)
-            return tag, length, vr == b"UN" and length == _UNDEFINED  # PS3.5, 6.2.2 note 2
-        return tag, int.from_bytes(head[6:8], order), False
+            return _Head(tag, vr.decode(), length, vr == b"UN" and length == _UNDEFINED)  # PS3.5, 6.2.2 note 2
+        return _Head(tag, vr.decode(), int.from_bytes(head[6:8], order), False)
 
     def _pass_sequence(self, implicit: bool) -> None:
         """Pass over a value of undefined length, down to its delimiter."""
@@ -217,12 +254,11 @@ class _Walk:
             head = self._head(implicit)
             if head is None:
                 raise Unreadable("the dataset ends inside a sequence")
-            tag, length, inside = head
-            if tag in (_SEQUENCE_END, _ITEM_END):
+            if head.tag in (_SEQUENCE_END, _ITEM_END):
                 levels.pop()
-            elif length != _UNDEFINED:
-                self._source.skip(length)
+            elif head.length != _UNDEFINED:
+                self._source.skip(head.length)
             else:
-                levels.append((not in_sequence, inside))
+                levels.append((not in_sequence, head.implicit))
             if len(levels) > 2 * _DEEPEST:
                 raise Unreadable(f"sequences are nested more than {_DEEPEST} deep")

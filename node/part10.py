@@ -9,7 +9,7 @@ from pathlib import Path
 from node.errors import GiveUp
 from node.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
-_LONGEST_META = 64 * 1024  # bytes
+LONGEST_HEAD = 132 + 64 * 1024  # bytes
 _LONG_VRS = (b"OB", b"OW", b"UN", b"UT", b"SQ")
 
 
@@ -44,9 +44,14 @@ def read_head(path: Path) -> Head:
     holds, and OSError when the disk does not give it."""
     try:
         with open(path, "rb") as file:
-            start = file.read(132 + _LONGEST_META)
+            start = file.read(LONGEST_HEAD)
     except FileNotFoundError as error:
         raise GiveUp(f"{path} cannot be read ({error.strerror})") from error
+    return head_of(start, path)
+
+
+def head_of(start: bytes, path: Path) -> Head:
+    """The head of a file that begins with `start`, LONGEST_HEAD of it; `path` is for the error. Raises GiveUp."""
     if start[128:132] != b"DICM":
         raise GiveUp(f"{path} is not a DICOM file (no DICM at byte 128)")
     values: dict[int, str] = {}

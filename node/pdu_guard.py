@@ -23,8 +23,9 @@ ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT 
 # An association request names its contexts and grows with them: 128 contexts with every transfer syntax are 160 KB.
 LONGEST_REQUEST = 256 * 1024
 
-# What pynetdicom's decoders raise for a malformed PDU.
-MALFORMED = (ValueError, KeyError, IndexError, TypeError, AttributeError, NotImplementedError, struct.error)
+# What pynetdicom's decoders raise for a malformed PDU: with lengths that do not add up, also an assertion of theirs.
+MALFORMED = (ValueError, KeyError, IndexError, TypeError, AttributeError, NotImplementedError, struct.error,
+             AssertionError)  # fmt: skip
 
 
 class BrokenPdu(Exception):

@@ -18,6 +18,7 @@ from pydicom.datadict import tag_for_keyword
 from node.config import Config
 from node.errors import ConfigError
 from node.sections import ALL_EVIDENCE, Peer, Route, nearest
+from pipelines.base import quoted
 
 Header = Mapping[str, Sequence[str]]  # DICOM keyword -> its values as text, of one series
 _KEYS = {"regex", "min", "max", "in"}
@@ -38,7 +39,7 @@ class Condition:
             return f"{self.keyword} is absent, wanted {self.text}"
         if any(self.holds(value) for value in values):
             return None
-        shown = "another value" if self.keyword.startswith("Patient") else "\\".join(values)[:64]
+        shown = "another value" if self.keyword.startswith("Patient") else quoted(values)
         return (
             f"{self.keyword} is {shown!r}, wanted {self.text}"
             if shown != "another value"

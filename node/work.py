@@ -11,7 +11,7 @@ from concurrent.futures import Future, TimeoutError
 from node import faults, logs, retry
 from node.ahead import LookAhead
 from node.config import Config
-from node.errors import IllegalMove, TryAgain
+from node.errors import GiveUp, IllegalMove, TryAgain
 from node.queries import Queries
 from node.runners.base import Outcome, Request, Runner, RunnerBroken, RunnerDied, files_of
 from node.spool import Spool
@@ -77,7 +77,7 @@ class Work:
         try:
             if self._ahead is not None:
                 self._ahead.look()
-        except (TryAgain, OSError, ValueError) as error:  # it only saves time; the job itself meets and tells the fault
+        except (TryAgain, GiveUp, OSError) as error:  # it only saves time; the job itself meets and tells the fault
             log.debug("not looked ahead", error=type(error).__name__)
 
     def run(self, job: Job, stop: threading.Event) -> None:

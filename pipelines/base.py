@@ -18,11 +18,31 @@ if TYPE_CHECKING:
     from pipelines.study import Series, Study
 
 
+LONGEST_REASON, LONGEST_QUOTED = 2000, 64  # characters
+
+
+def one_line(reason: str) -> str:
+    """A reason as it may stand in a log, a database and a page, whatever a header's value that it quotes holds: one
+    line, no control characters, of bounded length."""
+    kept = "".join(c if c.isprintable() else "?" for c in " ".join(reason.split()))
+    return kept if len(kept) <= LONGEST_REASON else f"{kept[: LONGEST_REASON - 3]}..."
+
+
+def quoted(value: object) -> str:
+    """A header's value as a reason may quote it: short and printable, or else it is only called unreadable.
+
+    A wrong length makes a value of whatever stands behind it, and that may be the patient's name.
+    """
+    several = not isinstance(value, str | bytes) and isinstance(value, Sequence)
+    text = "\\".join(map(str, value)) if several else str(value)  # type: ignore[call-overload]
+    return text if len(text) <= LONGEST_QUOTED and text.isprintable() else "unreadable"
+
+
 class Unsuitable(Exception):
     """The study is not what the pipeline takes; the reason is for a person and holds no patient data."""
 
     def __init__(self, reason: str) -> None:
-        self.reason = " ".join(reason.split())  # one line, whatever a header's value that it quotes holds
+        self.reason = one_line(reason)
         super().__init__(self.reason)
 
 

@@ -4,6 +4,7 @@ header says, and some end the process on one that makes no sense: so it is read 
 from __future__ import annotations
 
 _NOT_FRAMES = {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC: in the range of the start-of-frame markers, but none of them
+_HUFFMAN, _SCAN = 0xC4, 0xDA
 _JPEG_2000 = b"\xff\x4f\xff\x51"  # SOC, SIZ
 
 
@@ -49,18 +50,47 @@ def _jpeg_2000(stream: bytes) -> tuple[_Size | None, str | None]:
 
 
 def _jpeg(stream: bytes) -> tuple[_Size | None, str | None]:
-    """The frame header, found by walking the marker segments (T.81 B.2.2; JPEG-LS's SOF55, T.87 C.2.2)."""
-    at = 2
-    while at + 10 <= len(stream) and stream[at] == 0xFF:
-        marker = stream[at + 1]
+    """The frame header, found by walking the marker segments up to the scan (T.81 B.2; JPEG-LS's SOF55, T.87 C.2.2)."""
+    at, size = 2, None
+    while at + 4 <= len(stream):
+        if stream[at] != 0xFF:
+            return None, "its JPEG segments do not add up"
+        marker, length = stream[at + 1], int.from_bytes(stream[at + 2 : at + 4], "big")
+        segment = stream[at + 4 : at + 2 + length]
         if marker == 0xFF:  # fill byte
             at += 1
-        elif (0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES) or marker == 0xF7:
-            size = int.from_bytes(stream[at + 5 : at + 7], "big"), int.from_bytes(stream[at + 7 : at + 9], "big")
-            return size, _grey(stream[at + 9])
-        else:
-            at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+            continue
+        if length < 2 or len(segment) < length - 2:
+            return None, "its JPEG segments do not add up"
+        if marker == _SCAN:
+            return size, "its JPEG scan is not of one component" if segment[:1] != b"\x01" else None
+        if marker == _HUFFMAN and not _tables(segment):
+            return None, "its JPEG Huffman tables do not add up"
+        if (0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES) or marker == 0xF7:
+            if size is not None or len(segment) < 6:
+                return None, "it has not one JPEG frame header"
+            if odd := _grey(segment[5]):
+                return None, odd
+            size = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
+        at += 2 + length
     return None, None
+
+
+def _tables(segment: bytes) -> bool:
+    """Whether a DHT segment holds whole Huffman tables (T.81 B.2.4.2): class and number, the count of codes of each
+    length, as many values, and no more codes of a length than its bits can tell apart."""
+    while segment:
+        counts = segment[1:17]
+        free = 1
+        for count in counts:
+            free = 2 * free - count
+            if free < 0:
+                return False
+        total = sum(counts)
+        if len(counts) < 16 or segment[0] >> 4 > 1 or segment[0] & 0xF > 3 or total > 256 or len(segment) < 17 + total:
+            return False
+        segment = segment[17 + total :]
+    return True
 
 
 def _grey(components: int) -> str | None:

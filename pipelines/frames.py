@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
-from pipelines.base import Unsuitable
+from pipelines.base import Unsuitable, quoted
 from pipelines.study import Instance, Series
 
 _UNREADABLE = (ValueError, TypeError, OverflowError, AttributeError, NotImplementedError, KeyError)
+
+FARTHEST = 1e6  # mm, or values of a rescale: with numbers far beyond, geometry and pixels are no numbers any more
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +93,8 @@ def _plane(
     lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
     if any(abs(length - 1) > 0.01 for length in lengths) or abs(along_row @ along_column) > 0.01:
         raise Unsuitable(f"ImageOrientationPatient of {image(instance)} is not two unit vectors at a right angle")
+    if max(map(abs, (*position, *spacing))) > FARTHEST:
+        raise Unsuitable(f"{image(instance)} lies farther away than any patient")
     if min(spacing) <= 0:
         raise Unsuitable(f"PixelSpacing of {image(instance)} is not positive")
     return np.array(position), along_row / lengths[0], along_column / lengths[1], (spacing[0], spacing[1])
@@ -105,6 +109,9 @@ def _scale(instance: Instance, groups: list[Dataset]) -> tuple[float, float]:
         raise Unsuitable(f"{image(instance)} has no RescaleSlope: its values are not Hounsfield units")
     if slope is not None and slope[0] == 0:
         raise Unsuitable(f"RescaleSlope of {image(instance)} is 0")
+    for keyword, found in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
+        if found is not None and abs(found[0]) > FARTHEST:
+            raise Unsuitable(f"{keyword} of {image(instance)} is {found[0]:g}: no scanner's")
     return (slope or (1.0,))[0], (intercept or (0.0,))[0]
 
 
@@ -133,4 +140,4 @@ def image(instance: Instance) -> str:
         number = instance.get("InstanceNumber")
     except _UNREADABLE:
         number = None
-    return f"image {number}" if number is not None else "an image without InstanceNumber"
+    return f"image {quoted(number)}" if number is not None else "an image without InstanceNumber"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines import pixels
-from pipelines.base import Unsuitable
+from pipelines.base import Unsuitable, quoted
 from pipelines.frames import numbers
 from pipelines.grid import Grid, View
 from pipelines.outputs.identity import is_ours
@@ -160,15 +160,15 @@ class Match:
             return ["has images without SeriesInstanceUID or SOPInstanceUID"]
         modality = str(series.get("Modality", ""))
         if self.modality and modality not in self.modality:
-            return [f"Modality is {modality or 'missing'}, wanted {' or '.join(self.modality)}"]
+            return [f"Modality is {quoted(modality) or 'missing'}, wanted {' or '.join(self.modality)}"]
         reasons = []
         classes = {one.SOPClassUID for one in series.instances}
         if self.sop_classes and (other := sorted(classes - set(self.sop_classes))):
             reasons.append(f"is {_class_name(other[0])}, wanted {' or '.join(self.sop_classes.values())}")
         if refused := self._refused_type(series):
-            reasons.append(f"ImageType says {refused}")
+            reasons.append(f"ImageType says {quoted(refused)}")
         if self.rescale_types and (other_units := series.values("RescaleType") - set(self.rescale_types)):
-            reasons.append(f"RescaleType is {sorted(other_units)[0]}, wanted {' or '.join(self.rescale_types)}")
+            reasons.append(f"RescaleType is {quoted(sorted(other_units)[0])}, wanted {' or '.join(self.rescale_types)}")
         if not self.geometry:
             return reasons
         slices = sum(int((numbers(one.header, "NumberOfFrames", 1) or (1,))[0]) for one in series.instances)
@@ -230,7 +230,7 @@ MEASURES: dict[str, Callable[[Series, Grid], float]] = {
 def label(series: Series) -> str:
     """How a series is called in reasons."""
     found = series.get("SeriesNumber")
-    return "without number" if found is None else str(found)
+    return "without number" if found is None else quoted(found)
 
 
 def number(series: Series) -> int:
@@ -242,7 +242,7 @@ def number(series: Series) -> int:
 def _class_name(uid: str) -> str:
     from pydicom.uid import UID
 
-    return UID(uid).name if uid else "nothing (no SOP Class UID)"
+    return quoted(UID(uid).name) if uid else "nothing (no SOP Class UID)"
 
 
 def told(refused: Iterable[tuple[str, str]]) -> str:

@@ -15,11 +15,13 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pipelines.base import Unsuitable
+from pipelines import apart
+from pipelines.base import Unsuitable, quoted
 from pipelines.codestreams import fault
 from pipelines.frames import Frame, image, numbers
 from pipelines.study import Instance
 
+LARGEST_FRAME = 2**26  # pixels: a decoder takes memory for as many as a header of a few bytes declares
 AIR = -1024  # HU: what padding, and all that lies below it, becomes in CT
 _UNREADABLE = (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError, EOFError, NotImplementedError,
                struct.error, zlib.error, BytesLengthException, InvalidDicomError)  # fmt: skip
@@ -34,15 +36,20 @@ def why_not(instance: Instance) -> str | None:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         retired = " (retired)" if syntax.is_retired else ""
-        return f"transfer syntax {syntax.name}{retired} ({syntax}) cannot be decoded"
+        return f"transfer syntax {quoted(syntax.name)}{retired} ({quoted(syntax)}) cannot be decoded"
     if not decoder.is_available:
         return f"transfer syntax {syntax.name} ({syntax}) has no decoder on this machine"
     colours = header.get("PhotometricInterpretation")
     if header.get("SamplesPerPixel") != 1 or colours not in ("MONOCHROME1", "MONOCHROME2"):
-        return f"PhotometricInterpretation {colours}: it is not a grey image"
+        return f"PhotometricInterpretation {quoted(colours)}: it is not a grey image"
     allocated, stored = header.get("BitsAllocated"), header.get("BitsStored")
     if allocated not in (8, 16, 32) or not isinstance(stored, int) or not 1 <= stored <= allocated:
-        return f"BitsAllocated {allocated}, BitsStored {stored}: no integer pixel data"
+        return f"BitsAllocated {quoted(allocated)}, BitsStored {quoted(stored)}: no integer pixel data"
+    rows, columns = header.get("Rows"), header.get("Columns")
+    if not isinstance(rows, int) or not isinstance(columns, int) or rows < 1 or columns < 1:
+        return "it has no Rows or Columns: it is not an image"
+    if rows * columns > LARGEST_FRAME:
+        return f"it declares {rows} x {columns} pixels, at most {LARGEST_FRAME} are taken"
     return None
 
 
@@ -67,14 +74,18 @@ def stored_frames(instance: Instance, wanted: list[int]) -> Iterator[np.ndarray]
             _check_codestreams(instance, dataset, content, frames)
         else:
             _check_length(instance, dataset, len(content), frames)
+        indices, plugin = [number - 1 for number in wanted], _plugin(syntax)
+        if plugin not in ("", "pydicom"):  # all others are written in C
+            size = dataset.Rows * dataset.Columns
+            yield from apart.decoder.frames(instance.path, str(syntax), plugin, indices, size)
+            return
         if not hasattr(dataset, "file_meta") or "TransferSyntaxUID" not in dataset.file_meta:
             dataset.ensure_file_meta()
             dataset.file_meta.TransferSyntaxUID = syntax
-        indices, plugin = [number - 1 for number in wanted], _plugin(syntax)
         for array, _ in get_decoder(syntax).iter_array(dataset, raw=True, indices=indices, decoding_plugin=plugin):
             yield array
     except _UNREADABLE as error:
-        raise Unsuitable(f"{image(instance)}: its pixel data cannot be decoded ({_brief(error)})") from error
+        raise Unsuitable(f"{image(instance)}: its pixel data cannot be decoded ({_told(error)})") from error
 
 
 def _plain_frames(instance: Instance, syntax: UID, wanted: list[int]) -> list[np.ndarray] | None:
@@ -85,16 +96,16 @@ def _plain_frames(instance: Instance, syntax: UID, wanted: list[int]) -> list[np
     header = instance.header
     if syntax not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) or not instance.header_end:
         return None
-    rows, columns, bits = header.get("Rows"), header.get("Columns"), header.get("BitsAllocated")
-    size = int(rows or 0) * int(columns or 0) * (int(bits) // 8)
-    kind = np.dtype(f"<{'i' if header.get('PixelRepresentation') == 1 else 'u'}{int(bits) // 8}")
+    rows, columns, each = header.Rows, header.Columns, int(header.BitsAllocated) // 8  # which `why_not` has looked at
+    size = rows * columns * each
+    kind = np.dtype(f"<{'i' if header.get('PixelRepresentation') == 1 else 'u'}{each}")
     with instance.path.open("rb") as file:
         file.seek(instance.header_end)
         start = file.read(12)
         implicit = syntax == ImplicitVRLittleEndian
         length = int.from_bytes(start[4:8] if implicit else start[8:12], "little")
         whole = start[:4] == b"\xe0\x7f\x10\x00" and (implicit or start[4:6] in (b"OW", b"OB"))
-        if not whole or length == 0xFFFFFFFF or not size or max(wanted) * size > length:
+        if not whole or length == 0xFFFFFFFF or max(wanted) * size > length:
             return None  # what is wrong is told by the way that all others go
         first = instance.header_end + (8 if implicit else 12)
         found = []
@@ -103,7 +114,7 @@ def _plain_frames(instance: Instance, syntax: UID, wanted: list[int]) -> list[np
             content = file.read(size)
             if len(content) < size:
                 return None
-            found.append(np.frombuffer(content, kind).reshape(int(rows), int(columns)))
+            found.append(np.frombuffer(content, kind).reshape(rows, columns))
     return found
 
 
@@ -147,7 +158,8 @@ def kind_of(frames: tuple[Frame, ...]) -> np.dtype:
     """int16 where that holds every value that the frames can have, and for every CT of whole HU; else float32."""
     whole = all(frame.slope.is_integer() and frame.intercept.is_integer() for frame in frames)
     header = frames[0].instance.header
-    if whole and header.get("Modality") == "CT":
+    small = all(abs(frame.slope) < 2**15 and abs(frame.intercept) < 2**30 for frame in frames)
+    if whole and small and header.get("Modality") == "CT" and (header.get("BitsStored") or 16) <= 16:
         return np.dtype(np.int16)
     ends = [one * frame.slope + frame.intercept for frame in frames for one in _range(header)]
     return np.dtype(np.int16 if whole and min(ends) >= -(2**15) and max(ends) < 2**15 else np.float32)
@@ -217,8 +229,5 @@ def _plugin(syntax: UID) -> str:
     return min(plugins, key=_PREFERRED.index, default="")
 
 
-def _brief(error: Exception) -> str:
-    """What the decoders say; of other errors the kind alone, for pydicom quotes the bytes that it cannot read."""
-    if isinstance(error, RuntimeError | NotImplementedError):
-        return " ".join(f"{type(error).__name__}: {error}".split())[:160]
-    return type(error).__name__
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, apart.DecoderFailed) else apart.brief(error)

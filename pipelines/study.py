@@ -18,12 +18,15 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from pipelines import patient
+from pipelines.base import one_line, quoted
 
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
-               OverflowError, RecursionError, struct.error, zlib.error,
-               BytesLengthException, InvalidDicomError)  # fmt: skip
+              OverflowError, RecursionError, LookupError, struct.error, zlib.error,
+              BytesLengthException, InvalidDicomError)  # fmt: skip
+"""What pydicom raises for bytes that are not what they say."""
+
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_MOST_INFLATED = 2**30  # bytes of one deflated dataset
+_MOST_INFLATED = 2**28  # bytes of one deflated dataset
 
 # What a value should look like is checked where it is used: pydicom would quote values that it dislikes, and with them
 # patients' names, in warnings that end in the log.
@@ -32,6 +35,9 @@ config.settings.reading_validation_mode = config.IGNORE
 
 class NotAStudy(Exception):
     """The files are not one readable DICOM study; the text is one line: what, where, what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(one_line(reason))
 
 
 class OutOfReach(NotAStudy):
@@ -145,8 +151,9 @@ class Study:
         if len(studies) > 1 and "" in studies:
             raise NotAStudy(f"{studies['']}: it has no StudyInstanceUID, which others have: take it out")
         if len(studies) > 1:
-            raise NotAStudy(f"{len(studies)} studies found where one is wanted (StudyInstanceUIDs "
-                            f"{', '.join(sorted(studies)[:3])}, ...): give the folder of one study")  # fmt: skip
+            named = ", ".join(map(quoted, sorted(studies)[:3]))
+            raise NotAStudy(f"{len(studies)} studies found where one is wanted (StudyInstanceUIDs {named}, ...): give "
+                            "the folder of one study")  # fmt: skip
         series = tuple(Series(uid, tuple(found)) for uid, found in by_series.items())
         whose = (patient.patient_of(one.header) for found in by_series.values() for one in found)
         if differing := patient.disagreement(whose):
@@ -196,6 +203,8 @@ def _study_of(path: Path) -> str:
 def read_patient(path: Path) -> patient.Patient:
     """What a DICOM file says of its patient. Raises NotAStudy when its header cannot be read."""
     try:
+        if not _inflates_within_bounds(path):
+            raise NotAStudy(f"{path}: it is deflated, and holds more than {_MOST_INFLATED // 2**20} MB: not read")
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(patient.KEYWORDS))
         return patient.patient_of(header)
     except UNREADABLE as error:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines import pixels
 from pipelines.base import Unsuitable
-from pipelines.frames import Frame
+from pipelines.frames import Frame, image
 from pipelines.grid import OBLIQUE, Grid, View, axis_lengths
 from pipelines.study import Instance, Series
 
@@ -56,6 +56,8 @@ class Volume:
     @classmethod
     def from_grid(cls, grid: Grid) -> Volume:
         """Read the pixels of a grid's frames, each where it belongs."""
+        if (reason := pixels.why_not(grid.frames[0].instance)) is not None:
+            raise Unsuitable(f"{image(grid.frames[0].instance)}: {reason}")
         kind = pixels.kind_of(grid.frames)
         by_instance: dict[int, list[tuple[int, Frame]]] = {}
         for index, frame in enumerate(grid.frames):

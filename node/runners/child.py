@@ -70,6 +70,9 @@ def answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
     """Run one request to its outcome; what goes wrong is classified here."""
     try:
         study = ready.study(request, _replaced(request.former))
+        if study.StudyInstanceUID.strip(" \0") != request.study_uid:
+            # An attribute that stands twice or out of order may be read in two ways; a result belongs to one study.
+            raise NotAStudy("its files do not name the study under which they came: nothing is made of it")
         try:
             return _run(pipeline, study, request, ready)
         except Unsuitable as error:

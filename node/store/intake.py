@@ -16,7 +16,9 @@ _Event = tuple[str, str, str, dict[str, Any]]
 
 
 # Built once: these run for every instance, and building a statement costs more than running it on SQLite.
-_KNOWN = sa.select(instances.c.id, instances.c.digest, instances.c.purged_at).where(
+_KNOWN = sa.select(
+    instances.c.id, instances.c.digest, instances.c.transfer_syntax, instances.c.purged_at
+).where(
     instances.c.study_uid == sa.bindparam("b_study"),
     instances.c.sop_uid == sa.bindparam("b_sop"),
     instances.c.current == 1,
@@ -121,7 +123,8 @@ class Intake(Base):
         }  # fmt: skip
         known = connection.execute(_KNOWN, {"b_study": one.study_uid, "b_sop": one.sop_uid}).first()
         purged = known is not None and known.purged_at is not None  # then it comes again: its file was gone
-        changed = known is not None and known.digest != one.digest
+        # The same bytes in another transfer syntax are other content: the first may have been declared wrongly.
+        changed = known is not None and (known.digest, known.transfer_syntax) != (one.digest, one.transfer_syntax)
         if known and not changed and not purged:
             return "same", [("instance.repeated", "receive", about, body)]
         if known:

@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 
 from node.close import Close, evidence
 from node.config import Config
 from node.counting import Counting
+from node.part10 import file_head
 from node.queries import OpenStudy, Queries
 from node.routes import Plan, Routes
 from node.sections import Node, Peer, Route
 from node.spool import Spool
 from node.store import Store
 from tests.conftest import Arrivals, Clock
+from tests.senders import CT, EXPLICIT, encode
 
 STUDY = OpenStudy(
     1, "1.2.3", 1, first_received_at=100, last_received_at=110, open_associations=0, last_association="released"
@@ -61,10 +63,8 @@ def close(store: Store, queries: Queries, spool: Spool) -> Close:
 def _file(spool: Spool, number: int, modality: str = "CT") -> str:
     dataset = Dataset()
     dataset.Modality, dataset.SOPInstanceUID = modality, f"1.2.3.1.{number}"
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
     path: Path = spool.incoming / "x"
-    dataset.save_as(path, implicit_vr=False, little_endian=True)
+    path.write_bytes(file_head(CT, dataset.SOPInstanceUID, EXPLICIT, "SENDER") + encode(dataset))
     return spool.put(path, "1.2.3", f"{number:064x}")
 
 

@@ -16,21 +16,25 @@ def jpeg_2000(right: int = 60, bottom: int = 64, left: int = 0, top: int = 0, ti
     return b"\xff\x4f\xff\x51" + struct.pack(">H", len(siz) + 2) + siz + b"\xff\x52"
 
 
+SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x01\x00\x00"
+
+
 def jpeg(marker: int, rows: int = 64, columns: int = 60, components: int = 1, before: bytes = b"") -> bytes:
-    """SOI, segments, and a frame header (ITU-T T.81 B.2.2)."""
+    """SOI, segments, a frame header and a scan header (ITU-T T.81 B.2.2, B.2.3)."""
     frame = struct.pack(">BHHB", 16, rows, columns, components) + b"\x01\x11\x00" * components
-    return b"\xff\xd8" + before + bytes([0xFF, marker]) + struct.pack(">H", len(frame) + 2) + frame + b"\xff\xda"
+    return b"\xff\xd8" + before + bytes([0xFF, marker]) + struct.pack(">H", len(frame) + 2) + frame + SCAN
 
 
 COMMENT = b"\xff\xfe\x00\x06abcd"
-TABLE = b"\xff\xc4\x00\x05abc"  # DHT: in the range of the frame markers, but none
+TABLE = b"\xff\xcc\x00\x05abc"  # DAC: in the range of the frame markers, but none
+HUFFMAN = b"\xff\xc4\x00\x15\x00" + bytes((0, 2)) + bytes(14) + b"ab"  # two codes of two bits
 FILL = b"\xff\xff\xff\xfe\x00\x02"
 
 
 @pytest.mark.parametrize(
     "codestream",
     [jpeg_2000(), jpeg_2000(70, 74, 10, 10, (60, 64, 10, 10)), b"\0\0\0\x0cjP  \r\n\x87\n" + jpeg_2000(),
-     jpeg(0xC0), jpeg(0xC1), jpeg(0xC3), jpeg(0xF7), jpeg(0xC3, before=COMMENT + TABLE + FILL), b"\x01\0\0\0" * 30],
+     jpeg(0xC0), jpeg(0xC1), jpeg(0xC3), jpeg(0xF7), jpeg(0xC3, before=COMMENT + TABLE + HUFFMAN + FILL), b"\x01\0\0\0" * 30],
 )  # fmt: skip
 def test_a_header_that_agrees_is_good(codestream: bytes) -> None:
     assert fault(codestream, 64, 60) is None
@@ -61,6 +65,18 @@ def test_subsampled_grey_is_refused() -> None:
 def test_a_header_that_is_cut_off_anywhere_is_refused(whole: bytes) -> None:
     for length in range(4, len(whole) - 8):
         assert fault(whole[:length], 64, 60) is not None, length
+
+
+@pytest.mark.parametrize(
+    ("damaged", "reason"),
+    [(jpeg(0xC3, before=HUFFMAN[:-1]), "segments do not add up"), (jpeg(0xC3, before=b"d9"), "segments do not add up"),
+     (jpeg(0xC3, before=HUFFMAN.replace(b"\0\x02", b"\0\x09")), "Huffman tables"),
+     (jpeg(0xC3, before=b"\xff\xc4\x00\x15\x00\x03" + bytes(15) + b"ab"), "Huffman tables"),
+     (jpeg(0xC3).replace(b"\x08\x01\x01", b"\x08\x03\x01"), "scan is not of one component"),
+     (jpeg(0xC3).replace(SCAN, jpeg(0xC3)[2:]), "not one JPEG frame")],
+)  # fmt: skip
+def test_jpeg_headers_on_which_a_decoder_ended_its_process_are_refused(damaged: bytes, reason: str) -> None:
+    assert reason in str(fault(damaged, 64, 60))
 
 
 def test_run_lengths_that_are_too_few_are_refused() -> None:

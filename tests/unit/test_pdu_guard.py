@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from node.pdu_guard import LARGEST_READ, P_DATA, BrokenPdu, PduReader, PeerGone, PeerSilent
+from node.pdu_guard import LARGEST_READ, MALFORMED, P_DATA, BrokenPdu, PduReader, PeerGone, PeerSilent
 from tests.peers import need
 
 LONGEST = 131072
@@ -197,3 +197,13 @@ def test_bytes_that_a_tls_socket_already_decrypted_are_not_waited_for(pair, cert
         assert sock.pending() > 0
         assert bytes(guard.read(0.5)[1]) == b"second"
     thread.join(5)
+
+
+def test_a_request_whose_items_do_not_add_up_made_the_library_assert():
+    from node.receive.negotiation import read_request
+    from tests.fuzz import pdus
+
+    whole = pdus.request([(1, b"1.2.840.10008.1.1", (b"1.2.840.10008.1.2",))], user=pdus.item(0x50, bytes(8), says=4000))
+    with pytest.raises(MALFORMED) as caught:
+        read_request(memoryview(whole)[6:])
+    assert isinstance(caught.value, AssertionError), "where it is none of its own any more, MALFORMED need not have it"
