@@ -12,6 +12,7 @@ from node import clock as clocks
 from node import close as closing
 from node.commitment import Report
 from node.config import Config
+from node.counting import Counting
 from node.errors import TryAgain
 from node.queries import Queries
 from node.routes import Routes
@@ -77,7 +78,8 @@ def test_what_is_due_and_who_holds_it_go_along_with_the_clock(
 @pytest.fixture
 def close(store: Store, queries: Queries, spool: Spool) -> closing.Close:
     route = Route(name="ct", pipelines=("ct-lung",), quiet_time=5, longest_wait=60)
-    return closing.Close(store, queries, spool, Routes(Config(node=Node(), route=(route,)), ["ct-lung"]))
+    config = Config(node=Node(), route=(route,))
+    return closing.Close(store, queries, spool, Routes(config, ["ct-lung"]), Counting(config))
 
 
 def _arrive(arrivals: Arrivals, spool: Spool, folder: Path) -> None:
@@ -119,9 +121,10 @@ def test_the_close_loop_decides_nothing_while_times_go_along_with_the_clock(
 
     monkeypatch.setattr(clocks.Steps, "look", look)
     route = Route(name="ct", pipelines=("ct-lung",), longest_wait=60)
-    routes = Routes(Config(node=Node(), route=(route,)), ["ct-lung"])
+    config = Config(node=Node(), route=(route,))
+    routes = Routes(config, ["ct-lung"])
     stop = threading.Event()
-    loop = threading.Thread(target=closing.serve, args=(store, queries, spool, routes, stop))
+    loop = threading.Thread(target=closing.serve, args=(store, queries, spool, routes, Counting(config), stop))
     loop.start()
     try:
         clock.tick(HOUR)  # the longest wait is over, by the clock on the wall

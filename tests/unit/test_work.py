@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -75,6 +76,19 @@ def _run(work: Work, store: Store, stop: threading.Event | None = None) -> None:
     work.run(job, stop or threading.Event())
 
 
+def _while_it_runs(runner: Steered, *steps: tuple[float, Callable[[], None]]) -> None:
+    """Do the steps, each some seconds after the one before, once the runner has the job."""
+
+    def do() -> None:
+        while not runner.requests:
+            time.sleep(0.05)
+        for seconds, step in steps:
+            time.sleep(seconds)
+            step()
+
+    threading.Thread(target=do, daemon=True).start()
+
+
 def _job(queries: Queries) -> dict[str, Any]:
     study = queries.study("1.2.3")
     assert study is not None
@@ -136,7 +150,7 @@ def test_a_job_past_its_time_limit_is_ended(
     work: Work, store: Store, queries: Queries, runner: Steered, clock: Clock
 ) -> None:
     runner.ends = [None]
-    threading.Timer(0.2, lambda: clock.tick(61)).start()
+    _while_it_runs(runner, (1, lambda: clock.tick(61)))
     _run(work, store)
     assert runner.killed == ["over the time limit of 60 s"]
     assert _job(queries)["state"] == "due"
@@ -144,9 +158,8 @@ def test_a_job_past_its_time_limit_is_ended(
 
 def test_a_long_job_keeps_its_lease(work: Work, store: Store, queries: Queries, runner: Steered, clock: Clock) -> None:
     runner.ends = [None]
-    threading.Timer(0.2, lambda: clock.tick(15)).start()
-    threading.Timer(1.2, lambda: clock.tick(20)).start()  # past the first lease, not past the renewed one
-    threading.Timer(2.2, lambda: runner.kill("enough")).start()
+    # past the first lease, not past the renewed one
+    _while_it_runs(runner, (1, lambda: clock.tick(15)), (1, lambda: clock.tick(20)), (1, lambda: runner.kill("enough")))
     _run(work, store)
     assert "another worker took the job" not in runner.killed
     assert _job(queries)["reason"] == "enough"
@@ -188,7 +201,7 @@ def test_stopping_the_node_gives_the_running_job_back(
 ) -> None:
     runner.ends = [None]
     stop = threading.Event()
-    threading.Timer(0.2, stop.set).start()
+    _while_it_runs(runner, (1, stop.set))
     begun = time.monotonic()
     _run(work, store, stop)
     assert time.monotonic() - begun > 0.5, "it had its grace"
@@ -202,7 +215,7 @@ def test_a_job_that_ends_within_the_grace_is_done(
     runner.ends = [None]
     stop = threading.Event()
     stop.set()
-    threading.Timer(0.2, lambda: runner._hanging.set_result(DONE)).start()  # type: ignore[union-attr]
+    _while_it_runs(runner, (0.1, lambda: runner._hanging.set_result(DONE)))  # type: ignore[union-attr]
     _run(work, store, stop)
     assert (_job(queries)["state"], runner.killed) == ("done", [])
 
