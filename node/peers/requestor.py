@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import socket
 import ssl
 import time
 from collections import deque
@@ -30,8 +29,9 @@ from pynetdicom.pdu_primitives import (
 )
 
 from node import dimse, faults, pdu_guard, tls
-from node.errors import Away, ConfigError, TryAgain
+from node.errors import Away, TryAgain
 from node.pdu_guard import BrokenPdu, PduReader, PeerGone, PeerSilent
+from node.peers.calling import call
 from node.peers.proposal import Offer, proposal
 from node.sections import Node, Peer
 
@@ -68,20 +68,8 @@ class Requestor:
         self.deadline = math.inf  # by time.monotonic(): no message of the peer is waited for beyond it
         self._requests: deque[Message] = deque()  # of the peer, that came while we waited for an answer
         self._fragments: deque[dimse.Fragment] = deque()
+        self._socket = call(node, peer, self._where)
         try:
-            self._socket = socket.create_connection((peer.host, peer.port), timeout=node.acse_timeout)
-            if peer.tls:
-                context = tls.client_context(node)  # anew: a renewed certificate counts from the next association on
-                self._socket = tls.knock(self._socket, context, peer.host, peer.certificate_names)
-        except tls.NoHandshake as error:
-            raise Away(f"{self._where} cannot be reached over TLS: {error}") from error
-        except ConfigError as error:
-            self._socket.close()
-            raise Away(f"{self._where} cannot be reached over TLS: {error}") from error
-        except OSError as error:
-            raise Away(f"{self._where} cannot be reached: {error.strerror or error}") from error
-        try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._reader = PduReader(self._socket, node.max_pdu, node.idle_pdu_timeout)
             self._negotiate(proposal(node, peer, offers, as_scp), offers, as_scp)
         except BaseException:

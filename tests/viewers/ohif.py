@@ -20,7 +20,8 @@ PLACE = "[data-cy=viewport-overlay-bottom-right]"
 IMAGE_ONLY = "[data-cy=viewport-grid], [data-cy=viewport-grid] * {visibility: hidden !important}" \
              "[data-cy=viewport-grid] canvas {visibility: visible !important}"  # fmt: skip
 NARROW, WIDE = (1000, 700), (1600, 700)  # windows: drawn soon without a graphics card; wide enough to read in
-SETTLE = 15.0  # seconds for the screen to show what it should
+SETTLE = 60.0  # seconds for the screen to show what it should, also on a machine that does other work
+GLANCE = 5.0  # seconds after which what is wrong is taken to stay so, where a comparison must refuse
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Ohif:
             self.page(f"failed-{what.replace(' ', '-')}")
             raise Failed(f"{what}: {'; '.join(told)}")
 
-    def _wrong(self, wrong: Callable[[], list[str]], seconds: float = SETTLE / 3) -> list[str]:
+    def _wrong(self, wrong: Callable[[], list[str]], seconds: float = GLANCE) -> list[str]:
         """What is still wrong after `seconds`; nothing as soon as nothing is."""
         deadline = time.monotonic() + seconds
         while True:
