@@ -21,7 +21,6 @@ IMAGE_ONLY = "[data-cy=viewport-grid], [data-cy=viewport-grid] * {visibility: hi
              "[data-cy=viewport-grid] canvas {visibility: visible !important}"  # fmt: skip
 NARROW, WIDE = (1000, 700), (1600, 700)  # windows: drawn soon without a graphics card; wide enough to read in
 SETTLE = 60.0  # seconds for the screen to show what it should, also on a machine that does other work
-GLANCE = 5.0  # seconds after which what is wrong is taken to stay so, where a comparison must refuse
 
 
 @dataclass(frozen=True)
@@ -149,13 +148,13 @@ class Ohif:
 
     def until_right(self, wrong: Callable[[], list[str]], what: str) -> None:
         """Ask again and again until nothing is wrong; raises Failed with what is, and keeps the page."""
-        if told := self._wrong(wrong, SETTLE):
+        if told := self._wrong(wrong):
             self.page(f"failed-{what.replace(' ', '-')}")
             raise Failed(f"{what}: {'; '.join(told)}")
 
-    def _wrong(self, wrong: Callable[[], list[str]], seconds: float = GLANCE) -> list[str]:
-        """What is still wrong after `seconds`; nothing as soon as nothing is."""
-        deadline = time.monotonic() + seconds
+    def _wrong(self, wrong: Callable[[], list[str]]) -> list[str]:
+        """What is still wrong in the end; nothing as soon as nothing is."""
+        deadline = time.monotonic() + SETTLE
         while True:
             try:
                 told = wrong()
