@@ -93,6 +93,7 @@ def test_transfer_syntaxes_of_storage_are_chosen_and_read_as_it_says() -> None:
         header = Dataset()
         header.file_meta = FileMetaDataset()
         header.file_meta.TransferSyntaxUID = UID(row["UID"])
+        header.Rows = header.Columns = 8
         header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
         header.BitsAllocated = header.BitsStored = 16
         why_not = pixels.why_not(SimpleNamespace(header=header))  # type: ignore[arg-type]
