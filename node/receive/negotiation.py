@@ -40,9 +40,15 @@ _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."  # classes that are newer, or older, 
 # Query classes that the standard numbered in the middle of the storage classes.
 _NOT_STORAGE = ("1.2.840.10008.5.1.4.1.1.200.", "1.2.840.10008.5.1.4.1.1.201.")
 _STANDARD_ROOT = "1.2.840.10008."
-_LOSSY = frozenset(
+# Chosen only where nothing else is offered: lossy ones, fragmentable and hierarchical ones too, and JPIP, which leaves
+# the pixels with the sender (PS3.6, table A-1).
+_LAST_CHOICE = frozenset(
     f"1.2.840.10008.1.2.4.{last}"
-    for last in (50, 51, 53, 55, 81, 91, 93, 100, 101, 102, 103, 104, 105, 106, 107, 108, 203)
+    for last in (
+        *(50, 51, 52, 53, 54, 55, 56, 59, 60, 61, 62, 63, 64, 81, 91, 93, 107, 108, 112, 203),
+        *(f"{number}{fragmentable}" for number in range(100, 107) for fragmentable in ("", ".1")),
+        *(94, 95, 204, 205),
+    )
 )
 
 ACCEPTED, USER_REJECTION, ABSTRACT_SYNTAX_NOT_SUPPORTED, TRANSFER_SYNTAXES_NOT_SUPPORTED = 0, 1, 3, 4
@@ -117,8 +123,8 @@ def is_storage(sop_class: str) -> bool:
 
 
 def choose(proposed: list[str]) -> str:
-    """The first transfer syntax that the sender names, but none that may lose pixels while it offers another."""
-    return next((uid for uid in proposed if uid not in _LOSSY), proposed[0])
+    """The first transfer syntax that the sender names, but none that may lack pixels while it offers another."""
+    return next((uid for uid in proposed if uid not in _LAST_CHOICE), proposed[0])
 
 
 def accept(request: Request, may: Collection[str], max_pdu: int) -> tuple[bytes, dict[int, Context]]:
