@@ -1,0 +1,169 @@
+"""Channels: how one feature of a study becomes e-values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from node.watch import bets, calibration, embedding
+from node.watch.baseline import Baseline
+from node.watch.bets import Bets
+from node.watch.detector import Floats
+from node.watch.ranks import is_missing, rank
+
+MISSING = "(missing)"
+
+
+@dataclass(frozen=True)
+class Number:
+    """Rank of a number among the baseline's. `ordered`: those, ascending. Symbols: steps of u, then missing."""
+
+    name: str
+    weight: float
+    bets: Bets
+    ordered: tuple[float, ...]
+
+    def symbol(self, value: Any, tie: float) -> int:
+        """Row of the table for this value."""
+        if value is None or value != value:
+            return bets.STEPS
+        return int(rank(self.ordered, value, tie) * bets.STEPS)
+
+
+@dataclass(frozen=True)
+class Category:
+    """A category, `(missing)` among them. `codes`: those of the baseline; any other one is unseen."""
+
+    name: str
+    weight: float
+    bets: Bets
+    codes: Mapping[str, int]
+
+    def symbol(self, value: Any, tie: float) -> int:
+        """Row of the table for this value."""
+        return self.codes.get(MISSING if value is None or value != value else str(value), len(self.codes))
+
+    def is_new(self, value: Any) -> bool:
+        """Whether the baseline has never seen it: a notice, before any statistics."""
+        return self.symbol(value, 0.0) == len(self.codes)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened or not: a refusal, a discordance, an empty mask, a positive decision."""
+
+    name: str
+    weight: float
+    bets: Bets
+
+    def symbol(self, value: Any, tie: float) -> int:
+        """Row of the table for this value; a missing one did not happen."""
+        return 1 if value else 0
+
+
+@dataclass(frozen=True)
+class Probability:
+    """A calibrated probability, as a witness of the prevalence."""
+
+    name: str
+    weight: float
+    share: calibration.Share
+
+    def e(self, value: Any) -> Floats:
+        """E-values; value: p."""
+        return self.share.e(value)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A label and the probability that was stored at inference."""
+
+    name: str
+    weight: float
+    calibration: calibration.Calibration
+
+    def e(self, value: Any) -> Floats:
+        """E-values; value: (p, label)."""
+        return self.calibration.e(value[0], value[1])
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A whitened embedding."""
+
+    name: str
+    weight: float
+    normal: embedding.Normal
+
+
+Tabled = Number | Category | Event
+Direct = Probability | Labelled
+Channel = Tabled | Direct | Vector
+
+
+def weights_of(channel: Channel) -> Floats:
+    """Weights of its bets; they add up to 1."""
+    if isinstance(channel, Number | Category | Event):
+        return channel.bets.weights
+    if isinstance(channel, Probability):
+        return channel.share.weights
+    return channel.calibration.weights if isinstance(channel, Labelled) else embedding.WEIGHTS
+
+
+def number(baseline: Baseline, name: str, weight: float = 1.0, tail: bool = False) -> Number:
+    """From a column of numbers. `tail`: only that large values become more frequent. ValueError: it is empty."""
+    values = _some(baseline, name)
+    size = baseline.worth(name)
+    missing = len(baseline.days) - len(values)
+    table = bets.with_missing(bets.ranks(size, tail), missing, float(len(baseline.days)))
+    return Number(name, weight, table, tuple(sorted(float(value) for value in values)))
+
+
+def category(baseline: Baseline, name: str, weight: float = 2.0, band: float = 0.0) -> Category:
+    """From a column of categories; missing is one of them. `band`: the dead band (0.4 for the mix of studies)."""
+    counts: dict[str, int] = {}
+    for value in baseline.columns[name]:
+        key = MISSING if is_missing(value) else str(value)
+        counts[key] = counts.get(key, 0) + 1
+    if not counts:
+        raise ValueError(f"the baseline has no studies for channel {name!r}")
+    names = sorted(counts)
+    worth = min(baseline.worth(name) or math.inf, float(len(baseline.days)))
+    table = bets.categories([counts[key] for key in names], worth, band)
+    return Category(name, weight, table, {key: code for code, key in enumerate(names)})
+
+
+def event(baseline: Baseline, name: str, weight: float = 1.0, band: float = 0.0, up: float = 0.8) -> Event:
+    """From a column of true and false. `band`: the dead band; `up`: the weight of "more frequent"."""
+    values = [float(bool(value)) for value in _some(baseline, name)]
+    size = baseline.worth(name)
+    low, high = bets.limits(sum(values) / len(values) * size, size, band)
+    return Event(name, weight, bets.yes_or_no(low, high, up if low > 0 else 1.0))
+
+
+def probability(baseline: Baseline, name: str, weight: float = 1.0, band: float = 0.4) -> Probability:
+    """From a column of calibrated probabilities."""
+    return Probability(name, weight, calibration.share(_some(baseline, name), baseline.worth(name), band))
+
+
+def labelled(baseline: Baseline, name: str, stored: str, weight: float = 3.0, labels: float = math.inf) -> Labelled:
+    """Channel `name` from the column `stored` of probabilities; `labels`: labelled studies that confirmed them."""
+    values: Sequence[float] = _some(baseline, stored)
+    return Labelled(name, weight, calibration.calibration(float(np.mean(values)), values, labels))
+
+
+def vector(baseline: Baseline, name: str, weight: float = 1.0) -> Vector:
+    """From a column of whitened vectors."""
+    z = np.array(_some(baseline, name), dtype=float)
+    return Vector(name, weight, embedding.Normal.of(z, float(len(z))))
+
+
+def _some(baseline: Baseline, name: str) -> list[Any]:
+    values = baseline.known(name)
+    if not values:
+        raise ValueError(f"the baseline has no value for channel {name!r}; leave the channel out or build it anew")
+    return values
