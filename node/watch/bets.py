@@ -23,7 +23,9 @@ _SCALES = ((1.3, 0.06), (0.75, 0.06), (2.0, 0.06), (0.5, 0.06))
 _TAILS = ((0.75, 0.5), (0.5, 0.3), (0.25, 0.2))  # density k p^(k-1) of the tail probability p
 _FLOOR = 0.02  # of every bet this share is not placed, so that one odd study does not wipe out the evidence
 _UP = ((1.6, 0.65), (2.5, 0.2), (6.0, 0.08), (30.0, 0.04), (200.0, 0.03))  # odds of an event that became more frequent
+_RARE = ((2.5, 0.3), (6.0, 0.4), (20.0, 0.2), (100.0, 0.1))  # of one that came in less than 2 % of studies
 _NEW = ((5.0, 0.15), (20.0, 0.25), (100.0, 0.35), (500.0, 0.25))  # of what was never there
+_DISCORDANT = ((2.0, 0.65), (4.0, 0.25), (10.0, 0.1))
 _DOWN = ((1.6, 0.5), (2.5, 0.3), (6.0, 0.2))
 
 
@@ -98,7 +100,7 @@ def _odds(share: float, factor: float) -> float:
 
 
 def event(
-    low: float, high: float, up: float = 0.8, most: float = 0.8, ups: Sequence[tuple[float, float]] = _UP
+    low: float, high: float, up: float = 0.8, most: float = 0.8, ups: Sequence[tuple[float, float]] | None = None
 ) -> list[tuple[str, float, float, float]]:
     """Bets on an event that has a share between `low` and `high` while nothing has changed.
 
@@ -107,7 +109,7 @@ def event(
     not bet on; `ups`: factors of the odds with their weights.
     """
     found = []
-    for factor, weight in ups:
+    for factor, weight in ups or (_UP if high >= 0.02 else _RARE):
         share = _odds(high, factor)
         if high > 0 and share <= most:
             found.append((f"up to {share:.3g}", up * weight, share / high, (1 - share) / (1 - high)))
@@ -151,6 +153,25 @@ def categories(counts: Sequence[int], size: float, band: float = 0.0, unseen: fl
             column = np.full(known + 1, no)
             column[symbols] = yes
             parts.append((f"{name} {what}", weight * share / total_weight, column))
+    return _together(parts)
+
+
+def concordance(false: tuple[float, float], missed: tuple[float, float]) -> Bets:
+    """Bets that the model and the reports disagree more often, by direction and in both.
+
+    `false`: limits of the share of studies that the model calls positive among those reported negative; `missed`: of
+    those it calls negative among those reported positive. Symbols: 0 both negative, 1 false, 2 both positive, 3 missed.
+    The e-values are fair given what was reported, so that a change of prevalence alone is no discordance.
+    """
+    parts = []
+    for name, weight, in_false, in_missed in (("false", 0.3, 1, 0), ("missed", 0.3, 0, 1), ("both", 0.4, 1, 1)):
+        for factor, share in _DISCORDANT:
+            column = np.ones(4)
+            for first, limit, placed in ((0, false[1], in_false), (2, missed[1], in_missed)):
+                more = _odds(limit, factor)
+                if placed:
+                    column[first : first + 2] = (1 - more) / (1 - limit), more / limit
+            parts.append((f"{name} x {factor:g}", weight * share, column))
     return _together(parts)
 
 

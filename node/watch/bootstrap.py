@@ -36,8 +36,9 @@ def values(family: Family, baseline: Baseline) -> Floats:
             continue
         column = baseline.columns[channel.name]
         if isinstance(channel, Number | Category | Event):
-            symbols = [channel.symbol(value, draw(family.seed, row)) for row, value in enumerate(column)]
-            found[:, index, : len(channel.bets.weights)] = channel.bets.table[symbols]
+            asked = [row for row, value in enumerate(column) if value is not None or not isinstance(channel, Event)]
+            symbols = [channel.symbol(column[row], draw(family.seed, row)) for row in asked]
+            found[asked, index, : len(channel.bets.weights)] = channel.bets.table[symbols]
         elif isinstance(channel, Probability):
             p = np.array([np.nan if is_missing(value) else value for value in column], dtype=float)
             there = ~np.isnan(p)

@@ -54,15 +54,31 @@ class Category:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened or not: a refusal, a discordance, an empty mask, a positive decision."""
+    """Something that happened or not: a refusal, an empty mask, a positive decision. `rate`: how often it is asked."""
 
     name: str
     weight: float
     bets: Bets
+    rate: float = 1.0
 
     def symbol(self, value: Any, tie: float) -> int:
-        """Row of the table for this value; a missing one did not happen."""
+        """Row of the table for this value."""
         return 1 if value else 0
+
+
+@dataclass(frozen=True)
+class Concordance:
+    """What the model said and what was reported. `rate`: the share of studies that have a report to hold it against."""
+
+    name: str
+    weight: float
+    bets: Bets
+    rate: float = 1.0
+
+    def symbol(self, value: Any, tie: float) -> int:
+        """Row of the table for (model positive, reported positive)."""
+        said, reported = value
+        return (2 + (not said)) if reported else int(bool(said))
 
 
 @dataclass(frozen=True)
@@ -80,11 +96,12 @@ class Probability:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A label and the probability that was stored at inference."""
+    """A label and the probability that was stored at inference. `rate`: the share of studies that get a label."""
 
     name: str
     weight: float
     calibration: calibration.Calibration
+    rate: float = 1.0
 
     def e(self, value: Any) -> Floats:
         """E-values; value: (p, label)."""
@@ -100,14 +117,14 @@ class Vector:
     normal: embedding.Normal
 
 
-Tabled = Number | Category | Event
+Tabled = Number | Category | Event | Concordance
 Direct = Probability | Labelled
 Channel = Tabled | Direct | Vector
 
 
 def weights_of(channel: Channel) -> Floats:
     """Weights of its bets; they add up to 1."""
-    if isinstance(channel, Number | Category | Event):
+    if isinstance(channel, Number | Category | Event | Concordance):
         return channel.bets.weights
     if isinstance(channel, Probability):
         return channel.share.weights
@@ -137,12 +154,25 @@ def category(baseline: Baseline, name: str, weight: float = 2.0, band: float = 0
     return Category(name, weight, table, {key: code for code, key in enumerate(names)})
 
 
+def rate_of(channel: Channel) -> float:
+    """The share of studies that the channel observes. Each observation stands for 1 / rate studies."""
+    return channel.rate if isinstance(channel, Event | Concordance | Labelled) else 1.0
+
+
 def event(baseline: Baseline, name: str, weight: float = 1.0, band: float = 0.0, up: float = 0.8) -> Event:
-    """From a column of true and false. `band`: the dead band; `up`: the weight of "more frequent"."""
+    """From a column of true, false and None: not asked. `band`: the dead band; `up`: the weight of "more frequent"."""
     values = [float(bool(value)) for value in _some(baseline, name)]
     size = baseline.worth(name)
     low, high = bets.limits(sum(values) / len(values) * size, size, band)
-    return Event(name, weight, bets.yes_or_no(low, high, up if low > 0 else 1.0))
+    return Event(name, weight, bets.yes_or_no(low, high, up if low > 0 else 1.0), len(values) / len(baseline.days))
+
+
+def concordance(
+    name: str, false: tuple[int, int], missed: tuple[int, int], weight: float = 2.0, rate: float = 1.0
+) -> Concordance:
+    """From counts of the time that was accepted. `false`: (how many the model called positive, reported negative);
+    `missed`: (how many it called negative, reported positive)."""
+    return Concordance(name, weight, bets.concordance(bets.limits(*false), bets.limits(*missed)), rate)
 
 
 def probability(baseline: Baseline, name: str, weight: float = 1.0, band: float = 0.4) -> Probability:
@@ -150,10 +180,13 @@ def probability(baseline: Baseline, name: str, weight: float = 1.0, band: float 
     return Probability(name, weight, calibration.share(_some(baseline, name), baseline.worth(name), band))
 
 
-def labelled(baseline: Baseline, name: str, stored: str, weight: float = 3.0, labels: float = math.inf) -> Labelled:
-    """Channel `name` from the column `stored` of probabilities; `labels`: labelled studies that confirmed them."""
+def labelled(
+    baseline: Baseline, name: str, stored: str, weight: float = 3.0, labels: float = math.inf, rate: float = 1.0
+) -> Labelled:
+    """Channel `name` from the column `stored` of probabilities; `labels`: labelled studies that confirmed them;
+    `rate`: the share of studies that get one."""
     values: Sequence[float] = _some(baseline, stored)
-    return Labelled(name, weight, calibration.calibration(float(np.mean(values)), values, labels))
+    return Labelled(name, weight, calibration.calibration(float(np.mean(values)), values, labels), rate)
 
 
 def vector(baseline: Baseline, name: str, weight: float = 1.0) -> Vector:

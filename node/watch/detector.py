@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def step(evidence: Floats, e: Floats, seen: Floats | float, cap: Floats | float) -> Floats:
-    """Evidence R after one observation.
+def step(evidence: Floats, e: Floats, gain: Floats | float, cap: Floats | float) -> Floats:
+    """Evidence R after one study.
 
-    `evidence`, `e`: same shape, the last axis is that of the bets. `seen`: 1 where there was an observation, 0 where
-    not (there e must be 1, and nothing changes). `cap`: R never exceeds it, which keeps the guarantee and lets R come
-    down again after an alarm. Only +, * and min of single numbers, so that a replay is the same to the bit.
+    `evidence`, `e`: same shape, the last axis is that of the bets. `gain`: 1 where there was an observation, 1 / rate
+    where only that share of the studies is observed, 0 where there was none (there e must be 1, and nothing changes).
+    `cap`: R never exceeds it, which keeps the guarantee and lets R come down again after an alarm. Only +, * and min of
+    single numbers, so that a replay is the same to the bit.
     """
-    return np.minimum((evidence + seen) * e, cap)
+    return np.minimum((evidence + gain) * e, cap)
 
 
 def average(evidence: Floats, weights: Floats) -> Floats:

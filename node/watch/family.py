@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from node.watch import detector, embedding
-from node.watch.channels import Category, Channel, Event, Number, Vector, weights_of
+from node.watch.channels import Category, Channel, Concordance, Event, Number, Vector, rate_of, weights_of
 from node.watch.detector import Floats
 from node.watch.ranks import draw
 
@@ -51,24 +51,27 @@ class Family:
         # Of each bet in the family's statistic; bets that only fill up a row weigh nothing.
         self.weights = np.zeros((len(channels), self.widest))
         rows: list[Floats] = []
+        rates: list[float] = []
         self.plan: list[tuple[int, str, int, Callable[[Any, float], int] | None, int, Any]] = []
         at = 1
         for index, (channel, of_bets) in enumerate(zip(channels, bets, strict=True)):
             self.weights[index, : len(of_bets)] = self.shares[index] * of_bets
             symbol, unseen = None, -1
-            if isinstance(channel, Number | Category | Event):
+            if isinstance(channel, Number | Category | Event | Concordance):
                 symbol = channel.symbol
                 unseen = len(channel.codes) if isinstance(channel, Category) else -1
             self.plan.append((index, channel.name, at, symbol, unseen, channel))
-            if isinstance(channel, Number | Category | Event):
+            if isinstance(channel, Number | Category | Event | Concordance):
                 table = channel.bets.table
                 filled = np.ones((len(table), self.widest))
                 filled[:, : table.shape[1]] = table
                 rows.append(filled)
+                rates.append(rate_of(channel))
                 at += len(table)
         self.table = np.concatenate([np.ones((1, self.widest)), *rows])  # row 0: nothing was seen
-        self.present = np.ones((len(self.table), 1))
-        self.present[0] = 0.0
+        # What R gains before each bet: an observation that comes with one study in ten stands for ten studies.
+        gains = [np.full(len(table), 1 / rate) for table, rate in zip(rows, rates, strict=True)]
+        self.gain = np.concatenate([[0.0], *gains])[:, None]
         self.empty = np.zeros((len(channels), 1))
         self.quiet = (QUIET,) * len(channels)
         self.cap = np.full(self.weights.shape, 1.0)
@@ -137,31 +140,29 @@ def step(family: Family, state: State, seen: Mapping[str, Any]) -> tuple[State, 
     direct: list[tuple[int, Floats]] = []
     new: list[tuple[str, str]] = []
     learnt = state.learnt
-    present = family.empty.copy()
+    gain = family.empty.copy()
     for index, name, offset, symbol, unseen, channel in family.plan:
         value = seen.get(name, seen)  # `seen` itself stands for: not named
-        if value is seen:
+        if value is seen or (value is None and not isinstance(channel, Number | Category)):
             continue
         if symbol is not None:
             row = symbol(value, tie)
             if row == unseen:
                 new.append((name, str(value)))
             rows[index] = offset + row
-        elif value is None:
-            continue
         elif isinstance(channel, Vector):
             after, e = embedding.bet(learnt[name], np.asarray(value, dtype=float), channel.normal)
             learnt = {**learnt, name: after}
             direct.append((index, e))
-            present[index] = 1.0
+            gain[index] = 1 / rate_of(channel)
         else:
             direct.append((index, channel.e(value)))
-            present[index] = 1.0
+            gain[index] = 1 / rate_of(channel)
     e = family.table[rows]
     for index, row in direct:
         e[index, : len(row)] = row
-    present += family.present[rows]
-    evidence = detector.step(state.evidence, e, present, family.cap)
+    gain += family.gain[rows]
+    evidence = detector.step(state.evidence, e, gain, family.cap)
     standing = detector.average(evidence, family.weights)
     levels, changes, statistic = _levels(family, state.levels, standing)
     return State(state.count + 1, evidence, levels, learnt), Reading(statistic, standing, changes, tuple(new))

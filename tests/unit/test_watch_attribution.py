@@ -29,8 +29,12 @@ def test_the_change_point_is_found_where_it_was_planted() -> None:
 def _features(rng: np.random.Generator, count: int, shift: float, device: str | None = None) -> dict[str, list]:
     found: dict[str, list] = {f"quiet{index}": rng.standard_normal(count).tolist() for index in range(8)}
     found["mean"] = rng.normal(shift, 1, count).tolist()
-    found["kernel"] = [str(one) for one in rng.choice(["B30f", "B70f"], count, p=[0.9, 0.1] if not shift else [0.5, 0.5])]
-    found["device"] = [str(one) for one in rng.choice(["CT1", "CT2", "CT3"], count)] if device is None else [device] * count
+    found["kernel"] = [
+        str(one) for one in rng.choice(["B30f", "B70f"], count, p=[0.9, 0.1] if not shift else [0.5, 0.5])
+    ]
+    found["device"] = (
+        [str(one) for one in rng.choice(["CT1", "CT2", "CT3"], count)] if device is None else [device] * count
+    )
     return found
 
 
@@ -99,7 +103,9 @@ def test_prevalence_is_told_from_acquisition(prevalence: float, shift: float, ve
     rng = RNG(7)
     p, x = _scores(rng, 4000, 0.1)
     later, y = _scores(rng, 400, prevalence)
-    found = attribution.prevalence_or_acquisition("volume", x.tolist(), (y + shift).tolist(), p.tolist(), later.tolist())
+    found = attribution.prevalence_or_acquisition(
+        "volume", x.tolist(), (y + shift).tolist(), p.tolist(), later.tolist()
+    )
     assert found.verdict == verdict
     assert found.after == pytest.approx(prevalence, abs=0.06) and found.before == pytest.approx(0.1, abs=0.02)
     with pytest.raises(ValueError, match="no probabilities"):
@@ -157,4 +163,7 @@ def test_a_blind_channel_says_so() -> None:
     assert found is not None and found[0] == 0.5
     assert power.smallest(see, 2, (0.1, 0.25, 0.5)) is None
     event = bets.yes_or_no(*bets.limits(500, 5000))
-    assert power.sight(event, power.happened(0.3), 1e4, 20).studies < power.sight(event, power.happened(0.15), 1e4, 20).studies
+    assert (
+        power.sight(event, power.happened(0.3), 1e4, 20).studies
+        < power.sight(event, power.happened(0.15), 1e4, 20).studies
+    )

@@ -14,7 +14,9 @@ from node.watch.family import Family
 
 
 def _built(studies: int = 300) -> Baseline:
-    return baseline.build(1, [row // 10 for row in range(studies)], [{"x": float(row), "c": "A"} for row in range(studies)])
+    return baseline.build(
+        1, [row // 10 for row in range(studies)], [{"x": float(row), "c": "A"} for row in range(studies)]
+    )
 
 
 def test_a_baseline_comes_back_from_json_with_the_same_digest_and_any_change_gives_another() -> None:
@@ -22,7 +24,11 @@ def test_a_baseline_comes_back_from_json_with_the_same_digest_and_any_change_giv
     again = Baseline.from_json(json.loads(json.dumps(built.to_json())))
     assert again == built and again.digest() == built.digest()
     data = built.to_json()
-    for change in ({"version": 2}, {"days": [1, *data["days"][1:]]}, {"columns": {**data["columns"], "x": data["columns"]["x"][::-1]}}):
+    for change in (
+        {"version": 2},
+        {"days": [1, *data["days"][1:]]},
+        {"columns": {**data["columns"], "x": data["columns"]["x"][::-1]}},
+    ):
         assert Baseline.from_json({**data, **change}).digest() != built.digest()
     with pytest.raises(ValueError, match="'x' has 2 values for 1 studies"):
         Baseline(1, (0,), {"x": (1.0, 2.0)})
@@ -105,7 +111,12 @@ def test_too_few_days_say_nothing_about_days() -> None:
 def test_values_of_the_baseline_are_those_of_its_channels() -> None:
     rng = np.random.default_rng(8)
     studies: list[dict[str, Any]] = [
-        {"x": float(rng.normal()), "c": "AB"[int(rng.random() < 0.3)], "p": float(rng.beta(1, 5)), "e": bool(rng.random() < 0.2)}
+        {
+            "x": float(rng.normal()),
+            "c": "AB"[int(rng.random() < 0.3)],
+            "p": float(rng.beta(1, 5)),
+            "e": bool(rng.random() < 0.2),
+        }
         for _ in range(400)
     ]
     known = baseline.build(1, list(range(400)), studies)

@@ -79,7 +79,11 @@ def test_a_channel_that_was_not_observed_stands_still_and_a_step_changes_nothing
     text = json.dumps(before.to_json())
     after, _ = family.step(watched, before, {"empty": True})
     assert json.dumps(before.to_json()) == text
-    moved = [name for name, old, new in zip(watched.names, before.evidence, after.evidence, strict=True) if (old != new).any()]
+    moved = [
+        name
+        for name, old, new in zip(watched.names, before.evidence, after.evidence, strict=True)
+        if (old != new).any()
+    ]
     assert moved == ["empty"] and after.count == before.count + 1
     assert all(after.learnt[name].count == before.learnt[name].count for name in after.learnt)
 
