@@ -84,7 +84,7 @@ def ranks(size: float = math.inf, tail: bool = False) -> Bets:
     return _together(parts)
 
 
-def limits(count: int, size: float, band: float = 0.0) -> tuple[float, float]:
+def limits(count: float, size: float, band: float = 0.0) -> tuple[float, float]:
     """From `count` events among `size` studies of a baseline: the shares between which nothing has changed.
 
     The wider of the 90 % limits of Clopper and Pearson and the dead band (`band` = 0.4: +-40 % of the share).

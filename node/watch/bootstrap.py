@@ -42,7 +42,7 @@ def values(family: Family, baseline: Baseline) -> Floats:
         elif isinstance(channel, Probability):
             p = np.array([np.nan if is_missing(value) else value for value in column], dtype=float)
             there = ~np.isnan(p)
-            found[there, index, : len(channel.share.weights)] = channel.share.e(p[there])
+            found[there, index, : len(channel.share.weights)] = channel.share.many(p[there])
     return found
 
 
@@ -91,8 +91,8 @@ def _peaks(order: NDArray[np.int64], e: Floats, weights: Floats, wanted: float) 
         for stream in np.flatnonzero(statistic > highest):
             highest[stream] = statistic[stream]
             peaks[stream].append((t + 1, float(statistic[stream])))
-    for stream in peaks:
-        stream.append((length, np.inf))
+    for heights in peaks:
+        heights.append((length, np.inf))
     return peaks
 
 

@@ -82,42 +82,46 @@ class Share:
     """Bets on the share of studies with the finding, from calibrated probabilities alone.
 
     Under a prevalence other than the baseline's, and nothing else, p has the density of the baseline times
-    a p + b (1 - p). The e-value is the likelihood ratio of two prevalences; its mean is at most 1 for every prevalence
-    within the dead band. `top`, `bottom`: (2, bets), a and b of the alternative and of the limit.
+    a p + b (1 - p) = b + (a - b) p. The e-value is the likelihood ratio of two prevalences; its mean is at most 1 for
+    every prevalence within the dead band. `top`, `bottom`: (2, bets), b and a - b of the alternative and of the limit.
     """
 
     top: Floats
     bottom: Floats
-    guard: Floats
     weights: Floats
     names: tuple[str, ...]
 
-    def e(self, p: float | Floats) -> Floats:
-        """(...) probabilities -> (..., bets)."""
-        p = np.asarray(p, dtype=float)[..., None]
-        likelier = self.top[0] * p + self.top[1] * (1 - p)
-        return likelier / (self.bottom[0] * p + self.bottom[1] * (1 - p)) / self.guard
+    def e(self, p: float) -> Floats:
+        """(bets,) e-values of one probability."""
+        return (self.top[0] + self.top[1] * p) / (self.bottom[0] + self.bottom[1] * p)
+
+    def many(self, p: Floats) -> Floats:
+        """(...) probabilities -> (..., bets); the same numbers as `e` gives."""
+        return (self.top[0] + self.top[1] * p[..., None]) / (self.bottom[0] + self.bottom[1] * p[..., None])
 
 
 def share(stored: Sequence[float], size: float = math.inf, band: float = 0.4) -> Share:
     """From the probabilities of the baseline; `size`: how many studies it is worth; `band`: the dead band, relative."""
     p = np.asarray(stored, dtype=float)
     mean = float(p.mean())
-    top, bottom, weights, names = [], [], [], []
+    top: list[tuple[float, float]] = []
+    bottom: list[tuple[float, float]] = []
+    weights, names = [], []
     for way, factors in ((1, (1.6, 2.5, 6.0)), (-1, (1.6, 2.5))):
         limit = min(mean * (1 + way * band), 0.95)
         for factor, weight in zip(factors, (0.55, 0.3, 0.15), strict=False):
             odds = limit / (1 - limit) * factor**way
             other = odds / (1 + odds)
-            top.append((other / mean, (1 - other) / (1 - mean)))
-            bottom.append((limit / mean, (1 - limit) / (1 - mean)))
+            for sides, one in ((top, other), (bottom, limit)):
+                at_zero = (1 - one) / (1 - mean)
+                sides.append((at_zero, one / mean - at_zero))
             weights.append(weight * (0.7 if way > 0 else 0.3 / 0.85))
             names.append(f"prevalence to {other:.3g}")
-    found = Share(np.array(top).T, np.array(bottom).T, np.ones(len(names)), np.array(weights), tuple(names))
-    e = found.e(p)
-    under = found.bottom[0] * p[:, None] + found.bottom[1] * (1 - p[:, None])  # the weight of each p at the limit
+    found = Share(np.array(top).T, np.array(bottom).T, np.array(weights), tuple(names))
+    e = found.many(p)
+    under = found.bottom[0] + found.bottom[1] * p[:, None]  # the weight of each p at the limit
     spread = np.sqrt(np.maximum((under * e * e).mean(axis=0) - 1, 0.0))
-    return Share(found.top, found.bottom, 1 + np.asarray(allowance(size, spread)), found.weights, found.names)
+    return Share(found.top / (1 + allowance(size, spread)), found.bottom, found.weights, found.names)
 
 
 @dataclass(frozen=True)

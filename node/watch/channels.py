@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,7 @@ from node.watch import bets, calibration, embedding
 from node.watch.baseline import Baseline
 from node.watch.bets import Bets
 from node.watch.detector import Floats
-from node.watch.ranks import is_missing, rank
+from node.watch.ranks import is_missing
 
 MISSING = "(missing)"
 
@@ -25,13 +27,18 @@ class Number:
     name: str
     weight: float
     bets: Bets
-    ordered: tuple[float, ...]
+    ordered: array[float]
 
     def symbol(self, value: Any, tie: float) -> int:
-        """Row of the table for this value."""
+        """Row of the table for this value: its rank u (`ranks.rank`, written out, since this runs most often)."""
         if value is None or value != value:
             return bets.STEPS
-        return int(rank(self.ordered, value, tie) * bets.STEPS)
+        ordered = self.ordered
+        below, size = bisect_left(ordered, value), len(ordered)
+        if below < size and ordered[below] == value:
+            equal = bisect_right(ordered, value, below) - below
+            return int((below + tie * (equal + 1)) / (size + 1) * bets.STEPS)
+        return int((below + tie) / (size + 1) * bets.STEPS)
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ def number(baseline: Baseline, name: str, weight: float = 1.0, tail: bool = Fals
     size = baseline.worth(name)
     missing = len(baseline.days) - len(values)
     table = bets.with_missing(bets.ranks(size, tail), missing, float(len(baseline.days)))
-    return Number(name, weight, table, tuple(sorted(float(value) for value in values)))
+    return Number(name, weight, table, array("d", sorted(float(value) for value in values)))
 
 
 def category(baseline: Baseline, name: str, weight: float = 2.0, band: float = 0.0) -> Category:

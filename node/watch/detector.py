@@ -27,7 +27,7 @@ def step(evidence: Floats, e: Floats, gain: Floats | float, cap: Floats | float)
 
 def average(evidence: Floats, weights: Floats) -> Floats:
     """The statistic: the weighted average of the bets (last axis); weights are >= 0 and add up to 1 or less."""
-    return (evidence * weights).sum(axis=-1)
+    return np.add.reduce(evidence * weights, axis=-1)
 
 
 def run(e: Floats, weights: Floats, start: Floats | None = None) -> tuple[Floats, Floats]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ WEIGHTS = np.array([0.5, 0.5])
 _SPEEDS = SPEEDS[:, None]
 EVERY = 8  # observations between two looks at the baseline
 _LONGEST = 1.5  # of mu, in standard deviations
-_NORMALISER = 1024  # vectors of the baseline that a bet is normalised on
+_NORMALISER = 512  # vectors of the baseline that a bet is normalised on
 _WIDEST = 6.0  # standard deviations; what lies beyond is for the channel of distances
 
 
@@ -81,11 +81,10 @@ class Normal:
         return cls(z.shape[1], (some - some.mean(axis=0)) * (z.std(axis=0) / spread) + z.mean(axis=0), worth)
 
 
-@dataclass(frozen=True)
-class Learnt:
+class Learnt(NamedTuple):
     """State. `means`: (..., speeds, parts); `mu`: the alternatives of now; `half`: log of what they are divided by."""
 
-    count: int
+    studies: int
     means: Floats
     mu: Floats
     half: Floats
@@ -98,12 +97,17 @@ class Learnt:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists; floats keep every bit."""
-        return {"count": self.count, "means": self.means.tolist(), "mu": self.mu.tolist(), "half": self.half.tolist()}
+        return {
+            "studies": self.studies,
+            "means": self.means.tolist(),
+            "mu": self.mu.tolist(),
+            "half": self.half.tolist(),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Learnt:
         """What `to_json` gave."""
-        return cls(int(data["count"]), *(np.array(data[key]) for key in ("means", "mu", "half")))
+        return cls(int(data["studies"]), *(np.array(data[key]) for key in ("means", "mu", "half")))
 
 
 def bet(state: Learnt, z: Floats, normal: Normal) -> tuple[Learnt, Floats]:
@@ -111,9 +115,10 @@ def bet(state: Learnt, z: Floats, normal: Normal) -> tuple[Learnt, Floats]:
 
     The bet depends on earlier vectors only.
     """
-    e = np.exp((state.mu @ z[..., None])[..., 0] - state.half)
-    means = state.means + _SPEEDS * (z[..., None, :] - state.means)
-    count = state.count + 1
+    column = z[..., None, :]
+    e = np.exp(np.add.reduce(state.mu * column, axis=-1) - state.half)
+    means = state.means + _SPEEDS * (column - state.means)
+    count = state.studies + 1
     mu, half = state.mu, state.half
     if count % EVERY == 0:
         mu = _alternatives(means, count)

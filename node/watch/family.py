@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,8 +50,8 @@ class Family:
         self.shares = np.array([channel.weight / total for channel in channels])
         # Of each bet in the family's statistic; bets that only fill up a row weigh nothing.
         self.weights = np.zeros((len(channels), self.widest))
-        rows: list[Floats] = []
-        rates: list[float] = []
+        # A row for each symbol of each channel: e-values, last what R gains before the bet. Row 0: nothing was seen.
+        rows: list[Floats] = [np.append(np.ones(self.widest), 0.0)[None]]
         self.plan: list[tuple[int, str, int, Callable[[Any, float], int] | None, int, Any]] = []
         at = 1
         for index, (channel, of_bets) in enumerate(zip(channels, bets, strict=True)):
@@ -60,19 +60,13 @@ class Family:
             if isinstance(channel, Number | Category | Event | Concordance):
                 symbol = channel.symbol
                 unseen = len(channel.codes) if isinstance(channel, Category) else -1
-            self.plan.append((index, channel.name, at, symbol, unseen, channel))
-            if isinstance(channel, Number | Category | Event | Concordance):
-                table = channel.bets.table
-                filled = np.ones((len(table), self.widest))
-                filled[:, : table.shape[1]] = table
+                filled = np.ones((len(channel.bets.table), self.widest + 1))
+                filled[:, : len(of_bets)] = channel.bets.table
+                filled[:, -1] = 1 / rate_of(channel)
                 rows.append(filled)
-                rates.append(rate_of(channel))
-                at += len(table)
-        self.table = np.concatenate([np.ones((1, self.widest)), *rows])  # row 0: nothing was seen
-        # What R gains before each bet: an observation that comes with one study in ten stands for ten studies.
-        gains = [np.full(len(table), 1 / rate) for table, rate in zip(rows, rates, strict=True)]
-        self.gain = np.concatenate([[0.0], *gains])[:, None]
-        self.empty = np.zeros((len(channels), 1))
+            self.plan.append((index, channel.name, at, symbol, unseen, channel))
+            at = sum(len(one) for one in rows)
+        self.table = np.concatenate(rows)
         self.quiet = (QUIET,) * len(channels)
         self.cap = np.full(self.weights.shape, 1.0)
         placed = self.weights > 0
@@ -85,11 +79,10 @@ class Family:
         return State(0, np.zeros(self.weights.shape), self.quiet, learnt)
 
 
-@dataclass(frozen=True)
-class State:
-    """`count`: studies so far; `evidence`: (channels, bets), R; `levels`: of each channel; `learnt`: by the vectors."""
+class State(NamedTuple):
+    """`studies`: how many so far; `evidence`: (channels, bets), R; `levels`: of each channel; `learnt`: by the vectors."""
 
-    count: int
+    studies: int
     evidence: Floats
     levels: tuple[str, ...]
     learnt: Mapping[str, embedding.Learnt]
@@ -97,7 +90,7 @@ class State:
     def to_json(self) -> dict[str, Any]:
         """Plain data; floats keep every bit."""
         return {
-            "count": self.count,
+            "studies": self.studies,
             "evidence": self.evidence.tolist(),
             "levels": list(self.levels),
             "learnt": {name: one.to_json() for name, one in self.learnt.items()},
@@ -107,7 +100,7 @@ class State:
     def from_json(cls, data: Mapping[str, Any]) -> State:
         """What `to_json` gave."""
         learnt = {name: embedding.Learnt.from_json(one) for name, one in data["learnt"].items()}
-        return cls(int(data["count"]), np.array(data["evidence"]), tuple(data["levels"]), learnt)
+        return cls(int(data["studies"]), np.array(data["evidence"]), tuple(data["levels"]), learnt)
 
 
 @dataclass(frozen=True)
@@ -120,8 +113,7 @@ class Change:
     alone: bool = True
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """After one study. `standing`: each channel's part of the statistic, to be held against the threshold.
 
     `statistic`: their sum over channels without an open alarm. `new`: categories that the baseline has never seen.
@@ -135,12 +127,11 @@ class Reading:
 
 def step(family: Family, state: State, seen: Mapping[str, Any]) -> tuple[State, Reading]:
     """One study. `seen`: channel -> value; None is missing; a channel that is not named had nothing to observe."""
-    tie = draw(family.seed, state.count)
-    rows = [0] * len(family.channels)
-    direct: list[tuple[int, Floats]] = []
+    tie = draw(family.seed, state.studies)
+    rows = [0] * len(family.plan)
+    direct: list[tuple[int, Floats, Any]] = []
     new: list[tuple[str, str]] = []
     learnt = state.learnt
-    gain = family.empty.copy()
     for index, name, offset, symbol, unseen, channel in family.plan:
         value = seen.get(name, seen)  # `seen` itself stands for: not named
         if value is seen or (value is None and not isinstance(channel, Number | Category)):
@@ -151,21 +142,19 @@ def step(family: Family, state: State, seen: Mapping[str, Any]) -> tuple[State, 
                 new.append((name, str(value)))
             rows[index] = offset + row
         elif isinstance(channel, Vector):
-            after, e = embedding.bet(learnt[name], np.asarray(value, dtype=float), channel.normal)
+            after, e = embedding.bet(learnt[name], np.array(value, dtype=float), channel.normal)
             learnt = {**learnt, name: after}
-            direct.append((index, e))
-            gain[index] = 1 / rate_of(channel)
+            direct.append((index, e, channel))
         else:
-            direct.append((index, channel.e(value)))
-            gain[index] = 1 / rate_of(channel)
-    e = family.table[rows]
-    for index, row in direct:
-        e[index, : len(row)] = row
-    gain += family.gain[rows]
-    evidence = detector.step(state.evidence, e, gain, family.cap)
+            direct.append((index, channel.e(value), channel))
+    taken = family.table.take(rows, axis=0)
+    for index, e, channel in direct:
+        taken[index, : len(e)] = e
+        taken[index, -1] = 1 / rate_of(channel)
+    evidence = detector.step(state.evidence, taken[:, :-1], taken[:, -1:], family.cap)
     standing = detector.average(evidence, family.weights)
     levels, changes, statistic = _levels(family, state.levels, standing)
-    return State(state.count + 1, evidence, levels, learnt), Reading(statistic, standing, changes, tuple(new))
+    return State(state.studies + 1, evidence, levels, learnt), Reading(statistic, standing, changes, tuple(new))
 
 
 def _levels(
@@ -173,7 +162,7 @@ def _levels(
 ) -> tuple[tuple[str, ...], tuple[Change, ...], float]:
     """Levels after this study: watch from h/10, alarm from h, and back only below h/100."""
     h = family.threshold
-    if before == family.quiet and (total := float(standing.sum())) < _WATCH * h:
+    if before == family.quiet and (total := float(np.add.reduce(standing))) < _WATCH * h:
         return before, (), total
     values = standing.tolist()
     closed = [index for index, level in enumerate(before) if level != ALARM]
@@ -215,4 +204,4 @@ def clear(family: Family, state: State, channel: str) -> State:
     evidence = state.evidence.copy()
     evidence[index] = 0.0
     levels = tuple(QUIET if one == index else level for one, level in enumerate(state.levels))
-    return replace(state, evidence=evidence, levels=levels)
+    return state._replace(evidence=evidence, levels=levels)

@@ -106,7 +106,7 @@ def test_bets_on_prevalence_are_fair_within_the_dead_band_and_gain_beyond() -> N
     mean = stored.mean()
     for prevalence in (mean * 0.6, mean, mean * 1.4, mean * 2.2):
         weights = stored * prevalence / mean + (1 - stored) * (1 - prevalence) / (1 - mean)
-        e = (weights[:, None] * found.e(stored)).mean(axis=0)
+        e = (weights[:, None] * found.many(stored)).mean(axis=0)
         assert (e <= 1 + 1e-9).all() if prevalence < 1.5 * mean else e.max() > 1.02
 
 
@@ -129,6 +129,11 @@ def test_bets_on_embeddings_are_fair_for_any_distribution_and_learn_a_shift() ->
         state, e = embedding.bet(state, shifted[rng.integers(0, 3000, streams)], normal)
         logs += np.log(e).mean(axis=0) if step >= 200 else 0
     assert (logs / 40 > 0.1).all()
+
+
+def test_one_probability_gives_what_many_give() -> None:
+    found = calibration.share([0.05, 0.1, 0.3], 300)
+    assert (found.many(np.array([0.2, 0.7])) == [found.e(0.2), found.e(0.7)]).all()
 
 
 def test_an_embedding_that_does_not_vary_is_left_out() -> None:

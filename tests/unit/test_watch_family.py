@@ -84,8 +84,8 @@ def test_a_channel_that_was_not_observed_stands_still_and_a_step_changes_nothing
         for name, old, new in zip(watched.names, before.evidence, after.evidence, strict=True)
         if (old != new).any()
     ]
-    assert moved == ["empty"] and after.count == before.count + 1
-    assert all(after.learnt[name].count == before.learnt[name].count for name in after.learnt)
+    assert moved == ["empty"] and after.studies == before.studies + 1
+    assert all(after.learnt[name].studies == before.learnt[name].studies for name in after.learnt)
 
 
 def test_the_threshold_is_the_wanted_run_length() -> None:
@@ -173,7 +173,7 @@ def test_channels_that_reach_the_threshold_only_together_raise_the_alarm_of_the_
     evidence = state.evidence.copy()
     for index in (0, 1):  # each stands at 140 of 200
         evidence[index, 0] = (140 - 20 * index) / watched.weights[index, 0]
-    state = State(state.count, evidence, state.levels, state.learnt)
+    state = State(state.studies, evidence, state.levels, state.learnt)
     after, reading = family.step(watched, state, {})
     assert [(one.channel, one.after, one.alone) for one in reading.changes] == [
         ("KVP", ALARM, False), ("mean", WATCH, True),
@@ -187,3 +187,40 @@ def test_running_one_channel_gives_what_stepping_gives() -> None:
     statistic, evidence = detector.run(e, table.weights)
     again, last = detector.run(e[2:], table.weights, detector.run(e[:2], table.weights)[1])
     assert (statistic[2:] == again).all() and (evidence == last).all() and (statistic > 0).all()
+
+
+def test_a_channel_that_sees_one_study_in_five_still_runs_the_wanted_studies_between_false_alarms() -> None:
+    wanted, streams, rate = 300.0, 300, 0.2
+    table = channels.event(_baseline(), "empty").bets
+    one = channels.Event("answer", 1.0, table, rate)
+    assert channels.rate_of(one) == rate
+    watched, rng = Family([one], wanted), np.random.default_rng(13)
+    evidence, first = np.zeros((streams, len(table.weights))), np.zeros(streams)
+    for count in range(1, 4 * int(wanted)):
+        asked, happened = rng.random(streams) < rate, (rng.random(streams) < 0.05).astype(int)
+        e = np.where(asked[:, None], table.table[happened], 1.0)
+        evidence = detector.step(evidence, e, asked[:, None] / rate, 1e9)
+        first[(detector.average(evidence, table.weights) >= wanted) & (first == 0)] = count
+    assert np.where(first > 0, first, 4 * wanted).sum() / (first > 0).sum() >= wanted
+    state, _ = family.step(watched, watched.start(), {"answer": True})
+    assert state.evidence[0] == pytest.approx(table.table[1] / rate)
+    state, _ = family.step(watched, watched.start(), {"answer": None})
+    assert not state.evidence.any()
+
+
+def test_concordance_is_fair_whatever_the_prevalence_and_knows_the_direction() -> None:
+    one = channels.concordance("reports", (20, 1000), (15, 150))
+    low, high = 0.02, 0.1
+    for prevalence in (0.01, 0.13, 0.6):
+        shares = [(1 - prevalence) * (1 - low), (1 - prevalence) * low, prevalence * (1 - high), prevalence * high]
+        assert (one.bets.mean(np.array(shares)) <= 1 + 1e-12).all()
+    assert [one.symbol(value, 0.5) for value in ((False, False), (True, False), (True, True), (False, True))] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    by_name = dict(zip(one.bets.names, one.bets.table.T, strict=True))
+    assert by_name["false x 4"][1] > 1 and (by_name["false x 4"][2:] == 1).all()
+    assert by_name["missed x 4"][3] > 1 and (by_name["missed x 4"][:2] == 1).all()
+    assert by_name["both x 2"][1] > 1 and by_name["both x 2"][3] > 1

@@ -70,7 +70,7 @@ def statistics(
                     e[:, :, index] = np.where(chunk["labelled"][:, :, None], e[:, :, index], 1.0)
                     gain[:, :, index] = chunk["labelled"][:, :, None] / LABELLED
             elif isinstance(channel, Probability):
-                e[:, :, index, :width] = channel.share.e(chunk["p"])
+                e[:, :, index, :width] = channel.share.many(chunk["p"])
             else:
                 e[:, :, index, :width] = channel.bets.table[symbols(channel, chunk[channel.name], tie)]
         for t in range(count):

@@ -7,6 +7,7 @@ gives for them: a finding in 10 % of studies that the model's score tells with d
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,10 +118,10 @@ def studies(
 def ideal(threshold: float) -> Family:
     """All channels as if the law of the baseline were known."""
     grid = (np.arange(20_000) + 0.5) / 20_000
-    normal = tuple(float(value) for value in ndtri(grid))
-    distance = tuple(float(value) for value in np.sqrt(chdtri(PARTS, 1 - grid) / PARTS))
+    normal = array("d", ndtri(grid))
+    distance = array("d", np.sqrt(chdtri(PARTS, 1 - grid) / PARTS))
     many = 1_000_000
-    voltage = tuple(float(k) for k, share in enumerate(VOLTAGES) for _ in range(int(share * 2000)))
+    voltage = array("d", (float(k) for k, share in enumerate(VOLTAGES) for _ in range(int(share * 2000))))
     one = 1.0
     return Family(
         [
