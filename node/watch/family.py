@@ -80,7 +80,7 @@ class Family:
 
 
 class State(NamedTuple):
-    """`studies`: how many so far; `evidence`: (channels, bets), R; `levels`: of each channel; `learnt`: by the vectors."""
+    """`studies`: how many so far; `evidence`: (channels, bets), R; `levels`: of channels; `learnt`: by the vectors."""
 
     studies: int
     evidence: Floats

@@ -1,11 +1,13 @@
 """Monitoring: how many studies until an alarm, and how many between false ones, beside the common choices.
 
-ARL0 is 10,000 studies for all methods. `OVERREAD_BENCH_SHARE=0.1` runs a tenth of the streams.
+ARL0 is 10,000 studies for all methods. `OVERREAD_BENCH_SHARE=0.1` runs a tenth of the streams, `OVERREAD_BENCH_SHOW=1`
+says what is done.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -29,28 +31,20 @@ STRESS = {  # name: (size of the baseline, habit, at least)
 def run() -> dict[str, Any]:
     """All of it; each run has its own fixed seed, so that the figures do not depend on how many processes share them."""
     share = float(os.environ.get("OVERREAD_BENCH_SHARE", "1"))
+    verbose = "OVERREAD_BENCH_SHOW" in os.environ
 
     def some(streams: int) -> int:
         return max(10, round(streams * share))
 
-    groups = max(2, round(10 * share))
+    groups = max(2, round(6 * share))
     with ProcessPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
         waiting: dict[tuple[str, ...], list[Any]] = {}
         long = round(3 * jobs.ARL0)
-        waiting["usual", "MMD(200) on embeddings"] = []  # the longest runs first
-        for index, method in enumerate(common.methods()):
-            waiting["usual", method] = [pool.submit(jobs.usual, method, some(100), long, 7000 + 100_000 * index)]
-        for index, (name, (size, habit, _)) in enumerate(STRESS.items()):
-            waiting["stress", name] = [
-                pool.submit(jobs.false_alarms, some(16) if share < 1 else 16, long, 100 * index + group, size, habit,
-                            habit.correlation > 0)
-                for group in range(groups)
-            ]  # fmt: skip
         waiting["free", "known law"] = [pool.submit(jobs.false_alarms, some(50), long, 40 + k) for k in range(4)]
         for index, name in enumerate(jobs.SHIFTS):
             waiting["delay", name] = [pool.submit(jobs.delay, name, some(100), 500 + 10 * index + k) for k in range(4)]
             waiting["learnt", name] = [
-                pool.submit(jobs.delay, name, some(40), 900 + 20 * index + k, 5000) for k in range(groups)
+                pool.submit(jobs.delay, name, some(60), 900 + 20 * index + k, 5000) for k in range(groups)
             ]
         labelled = [name for name in jobs.SHIFTS if "labelled" in name]
         for index, name in enumerate(labelled):
@@ -59,7 +53,19 @@ def run() -> dict[str, Any]:
             waiting["share", f"dead band {band:.0%}"] = [pool.submit(jobs.prevalence, some(300), 1300, band)]
         waiting["published", "sorin"] = [pool.submit(jobs.sorin, some(300), 1400)]
         waiting["published", "zamzmi"] = [pool.submit(jobs.zamzmi, some(400), 1500)]
-        done = {key: [one.result() for one in futures] for key, futures in waiting.items()}
+        for index, method in enumerate(common.methods()):
+            waiting["usual", method] = [pool.submit(jobs.usual, method, some(100), long, 7000 + 100_000 * index)]
+        for index, (name, (size, habit, _)) in enumerate(STRESS.items()):
+            waiting["stress", name] = [
+                pool.submit(jobs.false_alarms, 25, long, 100 * index + group, size, habit,
+                            habit.correlation > 0)
+                for group in range(groups)
+            ]  # fmt: skip
+        done = {}
+        for key, futures in waiting.items():
+            done[key] = [one.result() for one in futures]
+            if verbose:
+                print(time.strftime("%H:%M:%S"), *key, flush=True)
     found: dict[str, Any] = {"ARL0": jobs.ARL0, "share of the streams": share}
     found["delay"] = {name: _pooled(done["delay", name]) for name in jobs.SHIFTS}
     found["delay, baseline of 5,000"] = {name: _pooled(done["learnt", name]) for name in jobs.SHIFTS}

@@ -123,17 +123,18 @@ def first_alarms(
 
     `warm` = 0: there is no change, and the wait is the time to a false alarm.
     """
-    found = {name: np.full(streams, np.inf) for name in weights}
-    early = {name: np.zeros(streams, dtype=bool) for name in weights}
+    first, early = np.full((streams, len(weights)), np.inf), np.zeros((streams, len(weights)), dtype=bool)
+    together = np.stack([weight / threshold for weight, threshold in weights.values()], axis=1)
     changed_from = warm if warm else None
     for studies, average in statistics(family, make, streams, warm + limit, seed, changed_from, **more):
-        for name, (weight, threshold) in weights.items():
-            over = average @ weight >= threshold
-            if studies <= warm:
-                early[name] |= over
-            else:
-                first = found[name]
-                first[over & np.isinf(first)] = studies - warm
-        if studies > warm and all((np.isfinite(found[name]) | early[name]).all() for name in weights):
-            break
-    return {name: Waits(found[name][~early[name]], limit, int(early[name].sum())) for name in weights}
+        over = average @ together >= 1
+        if studies <= warm:
+            early |= over
+        elif over.any():
+            first[over & np.isinf(first)] = studies - warm
+            if (np.isfinite(first) | early).all():
+                break
+    return {
+        name: Waits(first[~early[:, index], index], limit, int(early[:, index].sum()))
+        for index, name in enumerate(weights)
+    }
