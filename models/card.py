@@ -35,7 +35,12 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "training": dict,
     "metrics": dict,
 }
-_OPTIONAL = {"external_checks": list, "references": list}
+_OPTIONAL: dict[str, type] = {
+    "external_checks": list,
+    "references": list,
+    "explanations": dict,  # method -> what its sanity check found (models.explain)
+    "priority": dict,  # label -> probability from which on a study is urgent
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,8 @@ class ModelCard:
     metrics: Mapping[str, Any]
     external_checks: tuple[Mapping[str, Any], ...]
     references: tuple[str, ...]
+    explanations: Mapping[str, Any]
+    priority: Mapping[str, float]
     digest: str
 
 
@@ -114,6 +121,8 @@ def card_from(data: Mapping[str, Any], where: str) -> ModelCard:
     for key in data:
         if key not in _REQUIRED and key not in _OPTIONAL:
             raise BadModel(f"{where}: {key!r} is not a key of a model card; remove it")
+        if key in _OPTIONAL and not isinstance(data[key], _OPTIONAL[key]):
+            raise BadModel(f"{where}: {key!r} must be a {_word(_OPTIONAL[key])}, not a {_word(type(data[key]))}")
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", data["name"]):
         raise BadModel(f"{where}: name {data['name']!r} must be small letters, digits and hyphens")
     if not re.fullmatch(r"\d+(\.\d+){0,3}", data["version"]):
@@ -139,6 +148,8 @@ def card_from(data: Mapping[str, Any], where: str) -> ModelCard:
         metrics=_frozen(data["metrics"]),
         external_checks=tuple(_frozen(item) for item in data.get("external_checks", [])),
         references=tuple(data.get("references", [])),
+        explanations=_frozen(data.get("explanations", {})),
+        priority=_frozen(data.get("priority", {})),
         digest=digest_of(data),
     )
 

@@ -7,13 +7,10 @@ import hashlib
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from models.card import FILE_NAME, ModelCard, read_card
 from models.errors import BadModel
-
-if TYPE_CHECKING:
-    from models.runtime import Model
 
 
 def bundled() -> Path:
@@ -106,9 +103,10 @@ class Shelf:
         best.verify()
         return best
 
-    def load(self, name: str, device: str = "auto", precision: str = "auto", version: str | None = None) -> Model:
-        """Load ``name`` onto ``device`` ("auto", "cpu", "cuda", "cuda:1"). Raises BadModel; imports torch now, not
-        before."""
+    def load(self, name: str, device: str = "auto", precision: str = "auto", version: str | None = None) -> Any:
+        """Load ``name`` onto ``device`` ("auto", "cpu", "cuda", "cuda:1"): a :class:`models.runtime.Model` or a
+        :class:`models.radiographs.RadiographModel`, as its network is one for volumes or for radiographs. Raises
+        BadModel; imports torch now, not before."""
         package = self.find(name, version)
         if package.card.format not in FORMATS:
             raise BadModel(

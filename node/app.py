@@ -41,11 +41,14 @@ def _receive(config: Config, store: Store, spool: Spool, stop: threading.Event) 
 
 
 def _close(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
-    from node import close
+    from node import close, keep
 
     routes = Routes(config, registry.names())
+    housekeeping = threading.Thread(target=keep.serve, args=(config, store, spool, stop), name="keep")
+    housekeeping.start()
     _say_ready()
     close.serve(store, Queries(store.engine), spool, routes, stop)
+    housekeeping.join()
 
 
 def _work(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:

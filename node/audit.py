@@ -23,7 +23,8 @@ _CHAIN_LOCK = 7108252  # PostgreSQL advisory lock: one writer of the chain at a 
 # Every event type there is, with what it means; docs/glossary.md lists them and a test compares.
 TYPES: Mapping[str, str] = {
     "node.started": "the node started; body: version, configuration digest",
-    "node.stopped": "the node stopped",
+    "node.draining": "the node was told to stop: nothing new begins, what runs may finish; body: seconds",
+    "node.stopped": "the node stopped; body: whether everything had ended by itself",
     "loop.ended": "one of the node's processes ended by itself and is started again",
     "association.opened": "a peer was admitted",
     "association.ended": "it released or aborted, or was lost",
@@ -35,6 +36,8 @@ TYPES: Mapping[str, str] = {
     "instance.refused": "an instance was answered with a failure status; body: status, reason",
     "study.reopened": "an instance came after the study was closed: a new revision",
     "study.closed": "the study was called complete; body: reason, instances, and each route's answer",
+    "study.purged": "its received files were deleted, rows and log stay; body: reason, instances, bytes, since when",
+    "results.purged": "files of results were deleted, rows and log stay; body: reason, instances, bytes, since when",
     "job.created": "a pipeline is to run on a study revision",
     "job.claimed": "a worker took the job",
     "job.done": "its outputs are stored; body: model, digests, timings, findings",
@@ -55,7 +58,9 @@ TYPES: Mapping[str, str] = {
     "commitment.retried": "the answer to a storage commitment request will be tried again; body: reason",
     "commitment.failed": "the answer to a storage commitment request was given up; body: reason",
     "commitment.refused": "a storage commitment request or answer got a failure status; body: status, reason",
-    "spool.swept": "files without a row were removed at start-up",
+    "spool.swept": "files without a row were removed",
+    "spool.missing": "alarm: files of which a row speaks are not there; body: how many, the first of them",
+    "spool.full": "alarm: the disk is over the high watermark and nothing more may go; body: free bytes, what is held",
 }
 
 # Built once: they run for every instance that is received.

@@ -87,6 +87,12 @@ def _node(config: Config) -> Iterator[Line]:
     room = f"{free / 2**30:.1f} GiB free; below {node.min_free_disk / 2**30:.1f} GiB instances are refused (0xA700)"
     fault = "" if writable else "cannot be written; "
     yield Line("disk", str(node.spool), writable and free > node.min_free_disk, fault + room)
+    keep = config.keep
+    ages = (("studies", keep.studies), ("results", keep.results), ("failed ones", keep.failed),
+            ("committed ones", keep.committed))  # fmt: skip
+    told = ", ".join(f"{what} {f'for {days:g} days' if days else 'for ever'}" for what, days in ages)
+    full = f"the oldest go when more than {keep.high_watermark:.0%} of the disk are in use"
+    yield Line("keep", str(node.spool), None, f"{told}; {full}, but none within {keep.at_least:g} days")
 
 
 def _tls(config: Config) -> Iterator[Line]:

@@ -10,29 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
-from node import __version__, screens
+from node import __version__, screens, spool_commands
 from node import config as configuration
-from node.config import Config
 from node.errors import ConfigError, OverreadError
+from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from node.options import queries as _queries
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Overread: the AI node of a PACS.")  # fmt: skip
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log.", rich_markup_mode=None)
 app.add_typer(audit_app, name="audit")
-
-ConfigOption = Annotated[Path, typer.Option("-c", "--config", envvar="OVERREAD_CONFIG", help="The configuration file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_CONFIG = Path("overread.toml")
-
-
-def _queries(config: Config) -> Any:
-    from node.queries import open_queries
-
-    url = config.node.database
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-        raise ConfigError("node.database", f"{url} does not exist yet; `overread serve` creates it")
-    return open_queries(url)
-
+app.add_typer(spool_commands.app, name="spool")
 
 def _study_uid(queries: Any, wanted: str) -> str:
     found = queries.find_studies(wanted)
@@ -190,7 +178,7 @@ def show(
     shown, events = queries.study(uid), queries.events(f"study/{uid}")
     if json:
         screens.as_json({"study": shown, "events": [vars(event) for event in events]})
-    else:
+    elif shown is not None:
         screens.study(shown, events)
 
 
@@ -223,7 +211,7 @@ def demo(
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="The reference model to train: ct-lung.")],
+    model: Annotated[str, typer.Argument(help="The reference model to train: ct-lung or cxr-triage.")],
     out: Annotated[Path, typer.Option(help="The folder of the new model package.")],
     seed: int = 1,
     minutes: Annotated[float, typer.Option(help="At most this long.")] = 30.0,
@@ -244,6 +232,9 @@ def audit_verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
     else:
         screens.out.print(broken or f"{count} events hold", markup=False)
     raise typer.Exit(1 if broken else 0)
+
+
+app.command()(spool_commands.purge)
 
 
 def _version(wanted: bool) -> None:

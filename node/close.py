@@ -88,6 +88,13 @@ class Close:
             # Results made from two persons' images could be shown on the wrong one: nothing runs, a person must look.
             jobs, told["refused"] = [], "the study's instances name more than one PatientID; no pipeline runs on it"
             log.error("study mixes patients", study=study.study_uid)
+        elif gone := self._queries.purged(study.id):
+            # A result from a part of a study would look like one from all of it.
+            jobs, told["refused"] = [], (
+                f"{gone} of its {gone + len(instances)} instances are purged; no pipeline runs on the rest: "
+                "send the whole study again"
+            )
+            log.warning("study came back in part", study=study.study_uid, purged=gone, instances=len(instances))
         elif not jobs:
             told["refused"] = "no route takes this study"
         closed = self._store.close_study(study.id, study.last_received_at, reason, jobs, told)

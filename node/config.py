@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import ConfigError
-from node.sections import Node, Peer, Route, Send, Work, kebab, nearest
+from node.sections import Keep, Node, Peer, Route, Send, Work, kebab, nearest
 
 
 class Config(BaseSettings):
@@ -29,6 +29,7 @@ class Config(BaseSettings):
     node: Node = Node()
     work: Work = Work()
     send: Send = Send()
+    keep: Keep = Keep()
     peers: tuple[Peer, ...] = Field((), validation_alias="peer", serialization_alias="peer")
     routes: tuple[Route, ...] = Field((), validation_alias="route", serialization_alias="route")
 
@@ -90,7 +91,7 @@ class _Environment(EnvSettingsSource):
         found: dict[str, Any] = {}
         for variable, value in os.environ.items():
             section, _, key = variable.removeprefix("OVERREAD_").partition("__")
-            if variable.startswith("OVERREAD_") and key and section.lower() in ("node", "work", "send"):
+            if variable.startswith("OVERREAD_") and key and section.lower() in ("node", "work", "send", "keep"):
                 found.setdefault(section.lower(), {})[kebab(key.lower())] = value
         return found
 
@@ -130,7 +131,9 @@ def _anchored(config: Config, folder: Path) -> Config:
     return config.model_copy(update={"node": node, "work": work})
 
 
-_SECTIONS: Mapping[str, type[BaseModel]] = {"node": Node, "work": Work, "send": Send, "peer": Peer, "route": Route}
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "node": Node, "work": Work, "send": Send, "keep": Keep, "peer": Peer, "route": Route,
+}  # fmt: skip
 
 
 def _known_keys(section: str | int | None) -> list[str]:

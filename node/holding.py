@@ -21,15 +21,16 @@ def failures(
 ) -> Mapping[Reference, int]:
     """The instances that we cannot answer for, each with its Failure Reason (PS3.3, C.14.1.1).
 
-    Held is what has a row and, where `path` says that it lies, a file of the size that was written. 0x0112: we have
-    no such instance, or no longer all of its bytes; 0x0119: we have it, but it is of another SOP class.
+    Held is what has a row that is not purged and, where `path` says that it lies, a file of the size that was written.
+    0x0112: we have no such instance, or no longer all of its bytes; 0x0119: we have it, but it is of another SOP class.
     """
     rows: dict[str, list[Any]] = {}
     uids = list(dict.fromkeys(reference.sop_uid for reference in references))
     for start in range(0, len(uids), _AT_ONCE):
         found = connection.execute(
             sa.select(instances.c.sop_uid, instances.c.sop_class, instances.c.path, instances.c.size)
-            .where(instances.c.sop_uid.in_(uids[start : start + _AT_ONCE]), instances.c.current == 1)
+            .where(instances.c.sop_uid.in_(uids[start : start + _AT_ONCE]), instances.c.current == 1,
+                   instances.c.purged_at.is_(None))
         )  # fmt: skip
         for row in found:
             rows.setdefault(row.sop_uid, []).append(row)
@@ -41,6 +42,15 @@ def failures(
         elif all(row.sop_class != reference.sop_class for row in whole):
             failed[reference] = dimse.CLASS_INSTANCE_CONFLICT
     return failed
+
+
+def purged(connection: sa.Connection, study_id: int) -> int:
+    """How many of a study's current instances were purged and did not come again."""
+    counted = sa.select(sa.func.count()).where(
+        instances.c.study_id == study_id, instances.c.current == 1, instances.c.ours == 0,
+        instances.c.purged_at.is_not(None),
+    )  # fmt: skip
+    return int(connection.execute(counted).scalar_one())
 
 
 def asked_for_by(connection: sa.Connection, study_id: int, since: float) -> str | None:
@@ -69,8 +79,11 @@ def asked_for_by(connection: sa.Connection, study_id: int, since: float) -> str 
     any_instance = instances.alias()
     missing = sa.exists().where(
         commitment_items.c.commitment_id == commitments.c.id,
-        ~sa.exists().where(any_instance.c.sop_uid == commitment_items.c.sop_uid, any_instance.c.current == 1),
-    )
+        ~sa.exists().where(
+            any_instance.c.sop_uid == commitment_items.c.sop_uid, any_instance.c.current == 1,
+            any_instance.c.purged_at.is_(None),
+        ),
+    )  # fmt: skip
     asked = sa.select(commitments.c.peer).where(
         commitments.c.peer.in_(senders), commitments.c.created_at >= since, ~unnamed, ~missing
     )

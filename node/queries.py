@@ -101,13 +101,14 @@ class Queries:
         return found
 
     def stored_instances(self, study_id: int) -> list[StoredInstance]:
-        """The current instances of a study, without our own results, in order of arrival."""
+        """The current instances of a study that are not purged, without our own results, in order of arrival."""
         with self._read() as connection:
             rows = connection.execute(
                 sa.select(instances)
-                .where(instances.c.study_id == study_id, instances.c.current == 1, instances.c.ours == 0)
+                .where(instances.c.study_id == study_id, instances.c.current == 1, instances.c.ours == 0,
+                       instances.c.purged_at.is_(None))
                 .order_by(instances.c.id)
-            ).all()
+            ).all()  # fmt: skip
         return [
             StoredInstance(r.series_uid, r.sop_uid, r.sop_class, r.modality, r.path, r.digest, r.patient_digest, r.peer)
             for r in rows
@@ -117,6 +118,11 @@ class Queries:
         """See node.holding.failures."""
         with self._read() as connection:
             return holding.failures(connection, references, path)
+
+    def purged(self, study_id: int) -> int:
+        """See node.holding.purged."""
+        with self._read() as connection:
+            return holding.purged(connection, study_id)
 
     # -- work ----------------------------------------------------------------------------------------------
 
@@ -187,6 +193,7 @@ class Queries:
             shown["instances"] = connection.execute(
                 sa.select(sa.func.count()).where(instances.c.study_id == row.id, instances.c.current == 1)
             ).scalar_one()
+            shown["purged"] = holding.purged(connection, row.id)
             shown["jobs"] = [
                 self._job(connection, job)
                 for job in connection.execute(
@@ -243,13 +250,18 @@ class Queries:
             ).scalars())  # fmt: skip
 
     def failed(self) -> dict[str, list[int]]:
-        """Ids of the jobs and deliveries that wait for a person."""
+        """Ids of the jobs and deliveries that wait for a person; not those whose files are purged."""
+        job = sa.select(jobs.c.id).join(studies, studies.c.id == jobs.c.study_id)
+        job = job.where(jobs.c.state == "failed", studies.c.state != "purged")
+        delivery = (
+            sa.select(deliveries.c.id)
+            .join(outputs, outputs.c.id == deliveries.c.output_id).join(jobs, jobs.c.id == outputs.c.job_id)
+            .where(deliveries.c.state == "failed", jobs.c.purged_at.is_(None))
+        )  # fmt: skip
         with self._read() as connection:
             return {
-                "jobs": list(connection.execute(sa.select(jobs.c.id).where(jobs.c.state == "failed")).scalars()),
-                "deliveries": list(
-                    connection.execute(sa.select(deliveries.c.id).where(deliveries.c.state == "failed")).scalars()
-                ),
+                "jobs": list(connection.execute(job).scalars()),
+                "deliveries": list(connection.execute(delivery).scalars()),
             }
 
     def events(self, object_: str | None = None, after: int = 0) -> list[audit.Event]:
@@ -263,13 +275,6 @@ class Queries:
             return audit.verify(connection)
 
     # -- housekeeping --------------------------------------------------------------------------------------
-
-    def known_paths(self) -> set[str]:
-        """Every spool path that a row names."""
-        with self._read() as connection:
-            return set(connection.execute(sa.select(instances.c.path)).scalars()) | set(
-                connection.execute(sa.select(output_instances.c.path)).scalars()
-            )
 
     def schema_version(self) -> str:
         """The Alembic revision of the database, or 'empty'."""

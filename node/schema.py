@@ -55,6 +55,7 @@ studies = Table(
     Column("last_received_at", Double, nullable=False),
     Column("closed_at", Double),
     Column("reason", Text),                                # why it was called complete
+    Index("studies_by_state", "state", "last_received_at"),
 )  # fmt: skip
 
 instances = Table(
@@ -77,10 +78,13 @@ instances = Table(
     Column("received_at", Double, nullable=False),
     Column("current", Integer, nullable=False),            # 0: the same UID came again with other bytes
     Column("ours", Integer, nullable=False),
+    Column("purged_at", Double),                           # its file is gone on purpose, the row stays
 )  # fmt: skip
 Index("one_current_instance", instances.c.study_uid, instances.c.sop_uid, unique=True,
       sqlite_where=instances.c.current == 1, postgresql_where=instances.c.current == 1)  # fmt: skip
 Index("instances_by_uid", instances.c.sop_uid)
+Index("returned_results", instances.c.received_at,
+      sqlite_where=instances.c.ours == 1, postgresql_where=instances.c.ours == 1)  # fmt: skip
 
 jobs = Table(
     "jobs", metadata,
@@ -104,6 +108,7 @@ jobs = Table(
     Column("input_digest", String),                        # of that series' instances: what a rerun is compared with
     Column("model", Text),                                 # JSON: name, version, digest
     Column("timings", Text),                               # JSON: stage -> seconds
+    Column("purged_at", Double),                           # the files of its outputs are gone on purpose
     UniqueConstraint("study_id", "revision", "pipeline", name="one_job"),
 )  # fmt: skip
 
@@ -178,6 +183,7 @@ commitment_items = Table(
     Column("sop_uid", String, primary_key=True),
     Column("sop_class", String, primary_key=True),
     Column("failure", Integer),                            # the Failure Reason that was last told; null: committed
+    Index("commitment_items_by_uid", "sop_uid"),
 )  # fmt: skip
 
 askings = Table(  # what we asked of peers: whether they keep a delivery
@@ -247,31 +253,35 @@ def make_engine(url: str) -> sa.Engine:
     return engine
 
 
-def upgrade(url: str) -> None:
-    """Bring the database at `url` to the newest schema (Alembic); creates it when it is empty. Raises Unreachable."""
+def upgrade(url: str, to: str = "head") -> None:
+    """Bring the database at `url` to a schema version, the newest by default (Alembic); creates it when it is empty.
+    Raises Unreachable."""
     from alembic.config import Config
+    from alembic.util import CommandError
 
     settings = Config()
     settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     try:
         engine = make_engine(url)
         with engine.begin() as connection:
-            _upgrade(connection, settings)
+            _upgrade(connection, settings, to)
         engine.dispose()
     except sa.exc.OperationalError as error:
         raise Unreachable(str(error.orig).strip().splitlines()[0]) from error
+    except CommandError as error:
+        raise Unreachable(f"this version does not know its schema; was it written by a newer one? {error}") from error
     except ModuleNotFoundError as error:
         raise Unreachable(f"{error}: pip install 'overread[postgres]'") from error
 
 
-def _upgrade(connection: sa.Connection, settings: Any) -> None:
+def _upgrade(connection: sa.Connection, settings: Any, to: str) -> None:
     from alembic import command
 
     if connection.dialect.name == "postgresql":
         # Two processes that start together must not both migrate.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7108251)")
     settings.attributes["connection"] = connection
-    command.upgrade(settings, "head")
+    command.upgrade(settings, to)
 
 
 def newest_version() -> str:

@@ -50,6 +50,11 @@ def when(seconds: float | None) -> str:
     return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def when_told(event: Event) -> str:
+    """The time of an event as people read it, local."""
+    return datetime.fromisoformat(event.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
 def state(word: str) -> str:
     """A state in its colour."""
     return f"[{_COLOUR.get(word, 'cyan')}]{word}[/]"
@@ -89,6 +94,10 @@ def study(shown: Mapping[str, Any], events: Sequence[Event]) -> None:
     """One study: what it is, its results, and its time line from the log."""
     out.print(f"[bold]study[/]     {shown['study_uid']}, revision {shown['revision']}, {state(shown['state'])}")
     out.print(f"[bold]instances[/] {shown['instances']}")
+    gone = [event for event in events if event.type == "study.purged"]
+    if shown["purged"] and gone:
+        told = f"{shown['purged']} instances since {when_told(gone[-1])}: {gone[-1].body['reason']}; "
+        out.print(f"[bold]purged[/]    [yellow]{escape(told)}to run it again, send the whole study[/]", soft_wrap=True)
     if shown["reason"]:
         out.print(f"[bold]complete[/]  {escape(shown['reason'])}")
     closed = [event for event in events if event.type == "study.closed"]
@@ -99,6 +108,8 @@ def study(shown: Mapping[str, Any], events: Sequence[Event]) -> None:
     for job in shown["jobs"]:
         text = f"[bold]job/{job['id']:<5}[/] {job['pipeline']} on revision {job['revision']}: {state(job['state'])}"
         out.print(text + (f" ({escape(job['reason'])})" if job["reason"] else ""), soft_wrap=True)
+        if job["purged_at"]:
+            out.print(f"          the files of its results were purged on {when(job['purged_at'])}")
         for output in job["outputs"]:
             for delivery in output["deliveries"]:
                 said = ", ".join(f"{count} x {answer}" for answer, count in delivery["answers"].items())
@@ -183,7 +194,7 @@ def _short(value: Any) -> str:
 
 def configuration(shown: Mapping[str, Any]) -> None:
     """The effective configuration: what the file, the environment and the defaults make together."""
-    for section in ("node", "work", "send"):
+    for section in ("node", "work", "send", "keep"):
         values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in shown[section].items())
         out.print(f"[dim]\\[{section}] {escape(values)}[/]", soft_wrap=True)
 

@@ -62,6 +62,7 @@ class Node(Section):
     min_free_disk: int = Field(2 << 30, ge=0)  # bytes; below it we answer 0xA700
     quiet_time: float = Field(5, ge=0)  # seconds, for studies that no route takes
     longest_wait: float = Field(600, gt=0)
+    stop_grace: float = Field(20, ge=0)  # seconds that what runs may take to finish when the node is told to stop
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
 
@@ -114,6 +115,25 @@ class Send(Section):
     longest_wait: float = Field(900, gt=0)  # seconds between two attempts at most
     commitment_wait: float = Field(3600, gt=0)  # seconds until a storage commitment request counts as unanswered
     commitment_attempts: int = Field(3, ge=1)  # requests for one delivery
+
+
+class Keep(Section):
+    """`[keep]`: how long files stay in the spool, in days; 0 days: for ever, as far as the disk goes."""
+
+    studies: float = Field(30, ge=0)  # received instances, from the last one of their study on
+    results: float = Field(90, ge=0)  # from the end of their job on
+    failed: float = Field(90, ge=0)  # all of a study of which a job or delivery failed, from then on
+    committed: float = Field(0, ge=0)  # what we promised to a peer by storage commitment, from our answer on
+    at_least: float = Field(1, ge=0)  # nothing goes before, however full the disk is
+    high_watermark: float = Field(0.85, gt=0, le=1)  # of the disk in use: the oldest files go
+    low_watermark: float = Field(0.75, gt=0, le=1)  # until no more than this is
+    every: float = Field(60, gt=0)  # seconds between two looks
+
+    @model_validator(mode="after")
+    def _marks_are_in_order(self) -> Keep:
+        if self.low_watermark > self.high_watermark:
+            raise ValueError(f"low-watermark {self.low_watermark:g} is above high-watermark {self.high_watermark:g}")
+        return self
 
 
 class Peer(Section):

@@ -3,6 +3,7 @@ to storage commitment. One thread per peer, so that a dead peer holds up nobody 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 from node import confirm, logs, peers, retry
@@ -40,7 +41,7 @@ def _serve_peer(config: Config, peer: Peer, store: Store, spool: Spool, stop: th
                 released = True
             delivery = store.claim_delivery(worker, peer.name, config.send.lease)
             if delivery is not None:
-                deliver(config, peer, store, spool, delivery)
+                deliver(config, peer, store, spool, delivery, stop)
             elif not confirm.step(config, peer, store, spool, worker):
                 stop.wait(POLL)
         except (TryAgain, IllegalMove) as error:
@@ -52,15 +53,20 @@ def _serve_peer(config: Config, peer: Peer, store: Store, spool: Spool, stop: th
             stop.wait(5)
 
 
-def deliver(config: Config, peer: Peer, store: Store, spool: Spool, delivery: Delivery) -> None:
-    """Send one claimed delivery and settle its row."""
+def deliver(
+    config: Config, peer: Peer, store: Store, spool: Spool, delivery: Delivery, stop: threading.Event | None = None
+) -> None:
+    """Send one claimed delivery and settle its row. When `stop` is set, the rest of its objects waits."""
     said: list[Answer] = []
     refused: str | None = None
     try:
-        for answer in peers.store(config, peer, [spool.path(one.path) for one in delivery.files]):
-            said.append(Answer(answer.sop_uid, answer.stored, answer.status, answer.reason))
-            if answer.final and not answer.stored:
-                refused = refused or f"{peer.name} refused an instance: {answer.reason}"
+        with contextlib.closing(peers.store(config, peer, [spool.path(one.path) for one in delivery.files])) as answers:
+            for answer in answers:
+                said.append(Answer(answer.sop_uid, answer.stored, answer.status, answer.reason))
+                if answer.final and not answer.stored:
+                    refused = refused or f"{peer.name} refused an instance: {answer.reason}"
+                if stop is not None and stop.is_set():
+                    break
         open_ones = {one.sop_uid for one in delivery.files} - {one.sop_uid for one in said if one.stored}
         if not open_ones:
             store.finish_delivery(delivery, said, ask=peer.commitment == "ask")
@@ -68,6 +74,10 @@ def deliver(config: Config, peer: Peer, store: Store, spool: Spool, delivery: De
             return
         if refused is not None:
             raise GiveUp(refused)
+        if stop is not None and stop.is_set() and len(said) < len(delivery.files):
+            store.retry_delivery(delivery, said, "the node is stopping", store.clock(), counts=False)
+            log.info("delivery waits for the next start", peer=peer.name, study=delivery.study_uid, sent=len(said))
+            return
         raise TryAgain(f"{peer.name} has not stored {len(open_ones)} of {len(delivery.files)} instances"
                        + (f": {said[-1].reason}" if said else ""))  # fmt: skip
     except GiveUp as error:

@@ -5,11 +5,15 @@ Names are digests: nothing that came over the network ever becomes a path.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from node.errors import TryAgain
 
 
 class Spool:
@@ -27,25 +31,25 @@ class Spool:
         The name is `digest` (hex SHA-256 that the caller computed over study, instance and content), so that
         nothing is ever overwritten by other bytes and the same bytes always land on the same name.
         """
-        return self._settle(temporary, Path("studies") / _folder(study_uid), f"{digest}.dcm")
+        return self._settle(temporary, Path("studies") / folder_of(study_uid), f"{digest}.dcm")
 
     def put_result(self, parts: Iterable[bytes], study_uid: str, sop_uid: str, digest: str) -> str:
         """Write one result object, given in parts; return its path relative to the root.
 
         Durable after `sync_results`, once for all.
         """
-        name = f"{_folder(sop_uid)}-{digest[:16]}.dcm"
+        name = f"{folder_of(sop_uid)}-{digest[:16]}.dcm"
         temporary = self.incoming / f"{name}.{os.getpid()}.tmp"
         with temporary.open("wb", buffering=0) as file:
             for part in parts:
                 left = memoryview(part)
                 while left:
                     left = left[file.write(left) or 0 :]
-        return self._move(temporary, Path("results") / _folder(study_uid), name)
+        return self._move(temporary, Path("results") / folder_of(study_uid), name)
 
     def sync_results(self, study_uid: str) -> None:
         """Make the names of a study's results durable; what the files hold is so already."""
-        _fsync(self.root / "results" / _folder(study_uid))
+        _fsync(self.root / "results" / folder_of(study_uid))
 
     def path(self, relative: str) -> Path:
         """Where a stored file lies."""
@@ -55,12 +59,15 @@ class Spool:
         """Free space on the spool's file system, in bytes, as an unprivileged process sees it."""
         return shutil.disk_usage(self.root).free
 
-    def files(self) -> Iterator[str]:
-        """Every settled file, relative to the root."""
+    def folders(self) -> Iterator[str]:
+        """Every folder of settled files, relative to the root."""
         for top in ("studies", "results"):
-            for folder, _, names in os.walk(self.root / top):
-                for name in names:
-                    yield os.path.relpath(os.path.join(folder, name), self.root)
+            with os.scandir(self.root / top) as entries:
+                yield from (f"{top}/{entry.name}" for entry in entries if entry.is_dir(follow_symlinks=False))
+
+    def files(self, folder: str) -> list[str]:
+        """The settled files of one of `folders`, relative to the root."""
+        return [f"{folder}/{name}" for name in os.listdir(self.root / folder)]
 
     def sweep_incoming(self) -> int:
         """Delete what a dead listener left half-written (its senders got no success). Return how many files."""
@@ -70,15 +77,41 @@ class Spool:
             count += 1
         return count
 
-    def sweep(self, known: Iterable[str], older_than: float) -> list[str]:
-        """Delete settled files that no row knows and that are older than `older_than` (seconds since the epoch)."""
-        keep = set(known)
-        swept = []
-        for relative in list(self.files()):
-            if relative not in keep and os.stat(self.root / relative).st_mtime < older_than:
-                os.unlink(self.root / relative)
-                swept.append(relative)
-        return swept
+    def usage(self) -> tuple[int, int]:
+        """Size of the spool's file system and what is free there, in bytes, as an unprivileged process sees it."""
+        found = shutil.disk_usage(self.root)
+        return found.used + found.free, found.free
+
+    @contextlib.contextmanager
+    def deleting(self) -> Iterator[None]:
+        """Hold `keep.lock`, without which no settled file is deleted. Raises TryAgain while another, such as a
+        back-up, holds it: what its copy of the database speaks of stays until it has copied that, too."""
+        with open(self.root / "keep.lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TryAgain(f"{file.name} is held, by a back-up or another purge: nothing is deleted") from error
+            yield
+
+    def delete(self, paths: Iterable[str], older_than: float) -> list[str]:
+        """Delete settled files that were written before `older_than` (seconds since the epoch); return which.
+
+        A younger one came again just now, and its row is about to: it is left for the sweep to look at later.
+        """
+        deleted = []
+        for relative in paths:
+            path = self.root / relative
+            with contextlib.suppress(FileNotFoundError), _locked(path.parent, fcntl.LOCK_EX):
+                if os.stat(path).st_mtime < older_than:
+                    os.unlink(path)
+                    deleted.append(relative)
+        return deleted
+
+    def remove_empty(self) -> None:
+        """Remove folders without a file. Only while nobody writes: one that is about to be used may go, too."""
+        for folder in list(self.folders()):
+            with contextlib.suppress(OSError):  # it is not empty
+                os.rmdir(self.root / folder)
 
     def _settle(self, temporary: Path, folder: Path, name: str) -> str:
         path = self._move(temporary, folder, name)
@@ -95,11 +128,25 @@ class Spool:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.replace(temporary, target / name)
+        with _locked(target, fcntl.LOCK_SH):
+            os.replace(temporary, target / name)
         return str(folder / name)
 
 
-def _folder(uid: str) -> str:
+@contextlib.contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """Between the look at a file's age and its end nothing takes its place: who moves files in shares the lock, who
+    deletes has it alone."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def folder_of(uid: str) -> str:
+    """The name of a study's folder (under `studies` and `results`)."""
     return hashlib.sha256(uid.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 

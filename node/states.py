@@ -11,7 +11,7 @@ from node.errors import IllegalMove
 STUDY: dict[str, frozenset[str]] = {
     "receiving": frozenset({"ready"}),
     "ready": frozenset({"receiving", "purged"}),
-    "purged": frozenset(),
+    "purged": frozenset({"receiving"}),  # an instance came after all
 }
 
 JOB: dict[str, frozenset[str]] = {

@@ -20,12 +20,13 @@ from typing import IO, Any
 from node import __version__, app, logs, schema
 from node.config import Config, without_password
 from node.errors import ConfigError, TryAgain
-from node.queries import Queries
+from node.inventory import Inventory
 from node.spool import Spool
 from node.store import Store
+from node.sweeping import sweep
 
 log = logs.get(__name__)
-_GRACE = 20.0  # seconds that a loop has to end by itself
+_AFTER = 10.0  # seconds that a loop has to end when its grace is over
 _ORPHAN_AGE = 60.0  # seconds: a file without a row may belong to a commit under way, an older one cannot
 _LONGEST_PAUSE = 30.0  # seconds before a dying loop is started again
 
@@ -49,25 +50,28 @@ class Supervisor:
         self._config_path = config_path
         self._on_ready = on_ready
         self._stop = threading.Event()
+        self._at_once = threading.Event()
         self._loops: dict[str, _Loop] = {}
 
     def serve(self) -> int:
-        """Run until SIGTERM or SIGINT; returns the exit code: 0 stopped, 1 a loop cannot start. Raises ConfigError."""
+        """Run until SIGTERM or SIGINT, then let finish what runs; a second one ends it at once.
+
+        Returns the exit code: 0 stopped, 1 a loop cannot start or did not end by itself. Raises ConfigError.
+        """
         with _only_one(self._config.node.spool):
             store = self._prepare()
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
+            ended = False
             try:
-                return self._watch(store)
+                code = self._watch(store)
             finally:
-                self._end_all()
-                try:
-                    store.note("node.stopped", "node", "node", {})
-                except TryAgain as error:
-                    log.warning("stop is not in the audit log", reason=error.reason)
+                ended = self._end_all(store)
+                _note(store, "node.stopped", {"drained": ended})
+            return code if ended else 1
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._stop.set()
+        (self._at_once if self._stop.is_set() else self._stop).set()
 
     def _prepare(self) -> Store:
         url = self._config.node.database
@@ -78,13 +82,26 @@ class Supervisor:
         except schema.Unreachable as error:
             raise ConfigError("node.database", f"{without_password(url)} cannot be opened ({error})") from error
         store, spool = Store(url), Spool(self._config.node.spool)
+        files = next((files for folder in spool.folders() if (files := spool.files(folder))), None)
+        if files and Inventory(store.engine).is_new():  # the sweep would take every file of another database's studies
+            raise ConfigError(
+                "node.database",
+                f"{without_password(url)} is new, but there are studies in {spool.root}: is it the right database? "
+                "To begin anew, give the node another spool",
+            )
         digest = hashlib.sha256(self._config_path.read_bytes()).hexdigest()
         store.note("node.started", "node", "node", {"version": __version__, "config": digest, "pid": os.getpid()})
-        half = spool.sweep_incoming()
-        orphans = spool.sweep(Queries(store.engine).known_paths(), time.time() - _ORPHAN_AGE)
+        half, orphans = spool.sweep_incoming(), 0
+        try:
+            with spool.deleting():
+                before = time.time() - _ORPHAN_AGE
+                orphans = len(sweep(spool, Inventory(store.engine), before, before))
+                spool.remove_empty()
+        except TryAgain as error:
+            log.warning("spool not swept", reason=error.reason)
         if half or orphans:
-            store.note("spool.swept", "node", "node", {"half_written": half, "without_row": len(orphans)})
-            log.info("spool swept", half_written=half, without_row=len(orphans))
+            store.note("spool.swept", "node", "node", {"half_written": half, "without_row": orphans})
+            log.info("spool swept", half_written=half, without_row=orphans)
         return store
 
     def _watch(self, store: Store) -> int:
@@ -135,17 +152,32 @@ class Supervisor:
         loop.reader.start()
         return loop
 
-    def _end_all(self) -> None:
+    def _end_all(self, store: Store) -> bool:
+        """End every loop: by itself within the grace, or else by force (False)."""
+        grace = self._config.node.stop_grace
+        deadline = time.monotonic() + grace + _AFTER
         for loop in self._loops.values():
             loop.process.terminate()
-        deadline = time.monotonic() + _GRACE
-        for loop in self._loops.values():
-            try:
-                loop.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                log.warning("a loop did not end in time", loop=loop.name, seconds=_GRACE)
-                loop.process.kill()
-                loop.process.wait()
+        if self._stop.is_set():  # told only now: a database that is away must not hold up the stop
+            log.info("the node stops: nothing new begins, what runs may finish", seconds=grace)
+            _note(store, "node.draining", {"seconds": grace})
+        alive = list(self._loops.values())
+        while alive and time.monotonic() < deadline and not self._at_once.wait(0.05):
+            alive = [loop for loop in alive if loop.process.poll() is None]
+        for loop in alive:
+            reason = "a second signal" if self._at_once.is_set() else "it did not end in time"
+            log.warning("a loop is ended by force", loop=loop.name, reason=reason)
+            loop.process.kill()
+        for loop in alive:
+            loop.process.wait()
+        return not alive
+
+
+def _note(store: Store, type_: str, body: Mapping[str, Any]) -> None:
+    try:
+        store.note(type_, "node", "node", body)
+    except TryAgain as error:
+        log.warning("not in the audit log", what=type_, reason=error.reason)
 
 
 def _read_ready(loop: _Loop, stream: IO[str]) -> None:

@@ -4,6 +4,7 @@ the runner computes, and ends a job that runs past its limit."""
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future, TimeoutError
 
 from node import logs, retry
@@ -18,6 +19,7 @@ from pipelines.outputs.profiles import STANDARD, Form, Profile, forms_for
 
 log = logs.get(__name__)
 POLL = 0.1  # seconds between two looks
+_STOPPING = "the node is stopping"
 
 
 class Work:
@@ -95,20 +97,24 @@ class Work:
     def _wait(self, job: Job, future: Future[Outcome], stop: threading.Event) -> Outcome:
         started = self._store.clock()
         renewed = started
+        give_back_at: float | None = None  # by the monotonic clock, once the node is stopping
         while True:
             try:
                 return future.result(timeout=0.5)
             except TimeoutError:
                 now = self._store.clock()
-                if stop.is_set():
-                    self._runner.kill("the node is stopping")
+                if stop.is_set() and give_back_at is None:
+                    give_back_at = time.monotonic() + self._config.node.stop_grace
+                if give_back_at is not None and time.monotonic() >= give_back_at:
+                    self._runner.kill(_STOPPING)
                 elif now - started > self._config.work.time_limit:
                     self._runner.kill(f"over the time limit of {self._config.work.time_limit:g} s")
                 elif now - renewed > self._config.work.lease / 3:
                     renewed = now
                     self._renew(job)
             except (RunnerDied, RunnerBroken) as error:
-                return Outcome("stopped" if stop.is_set() else "retry", str(error))
+                # A job that the stop ended is not to blame; one that dies meanwhile may be.
+                return Outcome("stopped" if str(error) == _STOPPING else "retry", str(error))
 
     def _renew(self, job: Job) -> None:
         try:

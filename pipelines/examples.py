@@ -1,5 +1,5 @@
-"""Synthetic CT studies: arrays written as the DICOM files of a scanner. For demonstrations, warm-up and tests; no image
-of a person is in them, and they say so."""
+"""Synthetic studies: arrays written as the DICOM files of a scanner or a detector. For demonstrations, warm-up and
+tests; no image of a person is in them, and they say so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from pipelines.outputs.identity import IMPLEMENTATION_CLASS_UID, derived_uid
 
@@ -75,38 +75,59 @@ def write_stack(
     return paths
 
 
+def radiograph(
+    image: np.ndarray,
+    folder: Path,
+    seed: str = "radiograph",
+    SeriesNumber: int = 1,
+    InstanceNumber: int = 1,
+    **attributes: object,
+) -> list[Path]:
+    """Write a chest radiograph (PS3.3 A.26, Digital X-Ray Image IOD) from the front. `image`: uint8 or uint16 (rows,
+    columns), bright = dense, of which as many bits are stored as its largest value needs, at least eight. Patient and
+    study hang on `seed`, the series on its number too. `attributes`: DICOM keywords to set, also to other values."""
+    folder.mkdir(parents=True, exist_ok=True)
+    one = _person(seed, SeriesNumber)
+    one.ImageType = ["ORIGINAL", "PRIMARY", ""]
+    one.SOPClassUID = DigitalXRayImageStorageForPresentation
+    one.SOPInstanceUID = derived_uid(seed, "instance", str(SeriesNumber), str(InstanceNumber))
+    one.InstanceNumber, one.Modality = InstanceNumber, "DX"
+    one.StudyDescription = "Chest, synthetic phantom"
+    one.SeriesDescription = "Frontal, synthetic phantom"
+    one.PresentationIntentType = "FOR PRESENTATION"
+    one.ViewPosition, one.ImageLaterality, one.PatientOrientation = "PA", "U", ["L", "F"]
+    one.PixelIntensityRelationship, one.PixelIntensityRelationshipSign = "LOG", -1
+    one.BurnedInAnnotation, one.LossyImageCompression, one.PresentationLUTShape = "NO", "00", "IDENTITY"
+    bits = max(8, int(image.max()).bit_length())
+    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+    one.Rows, one.Columns = image.shape
+    one.ImagerPixelSpacing = ["0.8", "0.8"]
+    one.BitsAllocated = 8 * image.itemsize
+    one.BitsStored, one.HighBit, one.PixelRepresentation = bits, bits - 1, 0
+    one.WindowCenter, one.WindowWidth = str(2 ** (bits - 1)), str(2**bits)
+    one.RescaleIntercept, one.RescaleSlope, one.RescaleType = "0", "1", "US"
+    one.PixelData = image.astype(image.dtype.newbyteorder("<")).tobytes() + b"\0" * (image.nbytes % 2)
+    for keyword, value in attributes.items():
+        setattr(one, keyword, value)
+    one["PixelData"].VR = "OB" if one.BitsAllocated == 8 else "OW"
+    one.file_meta = _meta(one)
+    path = folder / f"{SeriesNumber:03d}-{InstanceNumber:05d}.dcm"
+    one.save_as(path, enforce_file_format=True)
+    return [path]
+
+
 def _common(shape: tuple[int, ...], steps: Sequence[np.ndarray], seed: str, number: int) -> Dataset:
     """What all instances of a series share (PS3.3 A.3, CT Image IOD)."""
     lengths = [float(np.linalg.norm(step)) for step in steps]
-    one = Dataset()
-    one.SpecificCharacterSet = "ISO_IR 192"
+    one = _person(seed, number)
     one.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     one.SOPClassUID = CTImageStorage
-    one.StudyDate = one.SeriesDate = one.AcquisitionDate = one.ContentDate = "20260102"
-    one.StudyTime = one.SeriesTime = one.AcquisitionTime = one.ContentTime = "090000"
-    one.AccessionNumber = "PHANTOM"
     one.Modality = "CT"
-    one.Manufacturer = "Overread"
-    one.ManufacturerModelName = "Phantom"
-    one.DeviceSerialNumber = "0"
-    one.SoftwareVersions = "1"
-    one.ReferringPhysicianName = ""
     one.StudyDescription = "CT chest, synthetic phantom"
     one.SeriesDescription = "Axial, synthetic phantom"
-    one.PatientName = "Phantom^Chest"
-    one.PatientID = f"PHANTOM-{seed}".replace(" ", "-")[:64]
-    one.PatientBirthDate = ""
-    one.PatientSex = "O"
-    one.BodyPartExamined = "CHEST"
     one.SliceThickness = f"{lengths[0]:.6g}"
-    one.KVP = "120"
     one.ConvolutionKernel = "STANDARD"
     one.PatientPosition = "HFS"
-    one.StudyInstanceUID = derived_uid(seed, "study")
-    one.SeriesInstanceUID = derived_uid(seed, "series", str(number))
-    one.StudyID = "1"
-    one.SeriesNumber = number
-    one.AcquisitionNumber = 1
     along = [np.asarray(steps[axis]) / lengths[axis] for axis in (2, 1)]
     one.ImageOrientationPatient = [f"{value:.6g}" for direction in along for value in direction]
     one.FrameOfReferenceUID = derived_uid(seed, "frame of reference")
@@ -118,6 +139,33 @@ def _common(shape: tuple[int, ...], steps: Sequence[np.ndarray], seed: str, numb
     one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 1
     one.WindowCenter, one.WindowWidth = "40", "400"
     one.RescaleIntercept, one.RescaleSlope, one.RescaleType = "0", "1", "HU"
+    return one
+
+
+def _person(seed: str, number: int) -> Dataset:
+    """Patient, study, series and equipment, the same for every modality."""
+    one = Dataset()
+    one.SpecificCharacterSet = "ISO_IR 192"
+    one.StudyDate = one.SeriesDate = one.AcquisitionDate = one.ContentDate = "20260102"
+    one.StudyTime = one.SeriesTime = one.AcquisitionTime = one.ContentTime = "090000"
+    one.AccessionNumber = "PHANTOM"
+    one.Manufacturer = "Overread"
+    one.ManufacturerModelName = "Phantom"
+    one.DeviceSerialNumber = "0"
+    one.SoftwareVersions = "1"
+    one.ReferringPhysicianName = ""
+    one.PatientName = "Phantom^Chest"
+    # Orthanc 1.10 finds no identifier with a blank over QIDO-RS
+    one.PatientID = f"PHANTOM-{seed}".replace(" ", "-")[:64]
+    one.PatientBirthDate = ""
+    one.PatientSex = "O"
+    one.BodyPartExamined = "CHEST"
+    one.KVP = "120"
+    one.StudyInstanceUID = derived_uid(seed, "study")
+    one.SeriesInstanceUID = derived_uid(seed, "series", str(number))
+    one.StudyID = "1"
+    one.SeriesNumber = number
+    one.AcquisitionNumber = 1
     return one
 
 

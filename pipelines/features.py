@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from models.labels import occupied
 from pipelines.frames import numbers
+from pipelines.radiograph import Radiograph
 from pipelines.study import Series
 from pipelines.volume import Volume
 
@@ -17,6 +20,10 @@ Features = dict[str, float | str | None]
 _CATEGORIES = ("Manufacturer", "ManufacturerModelName", "StationName", "SoftwareVersions", "BodyPartExamined",
                "ConvolutionKernel", "PatientPosition", "PhotometricInterpretation", "ContrastBolusAgent")  # fmt: skip
 _NUMBERS = ("KVP", "XRayTubeCurrent", "Exposure", "SliceThickness")
+_EXPOSURE_CATEGORIES = ("Manufacturer", "ManufacturerModelName", "StationName", "SoftwareVersions", "BodyPartExamined",
+                        "ViewPosition", "PhotometricInterpretation", "Modality",
+                        "PixelIntensityRelationship")  # fmt: skip
+_EXPOSURE_NUMBERS = ("KVP", "XRayTubeCurrent", "Exposure", "ExposureIndex", "DeviationIndex", "BitsStored")
 _THREADS = 2
 _SAMPLES = 2_000_000  # voxels that statistics look at: every n-th, so that the same study always gives the same numbers
 
@@ -24,22 +31,58 @@ _SAMPLES = 2_000_000  # voxels that statistics look at: every n-th, so that the 
 def acquisition(series: Series, volume: Volume) -> Features:
     """How the series was acquired: device and protocol as categories, settings and geometry as numbers."""
     header = volume.instances[0].header
-    found: Features = {}
-    for keyword in _CATEGORIES:
-        value = series.get(keyword)
-        several = value is not None and not isinstance(value, str) and hasattr(value, "__iter__")
-        found[keyword] = None if value is None else "\\".join(map(str, value)) if several else str(value)
+    found: Features = {keyword: _category(series.get(keyword)) for keyword in _CATEGORIES}
     if found["ContrastBolusAgent"] is not None:
         found["ContrastBolusAgent"] = "given"  # free text, which now and then names people
     for keyword in _NUMBERS:
         found[keyword] = (numbers(header, keyword, 1) or (None,))[0]
-    meta = getattr(header, "file_meta", None)
-    found["TransferSyntaxUID"] = str(meta.get("TransferSyntaxUID")) if meta is not None else None
+    found["TransferSyntaxUID"] = _transfer_syntax(header)
     frames, rows, columns = volume.voxels.shape
     between, row, column = volume.spacing
     found |= {"slices": float(frames), "rows": float(rows), "columns": float(columns), "slice_spacing_mm": between,
               "row_spacing_mm": row, "column_spacing_mm": column, "oblique_degrees": volume.view.oblique}  # fmt: skip
     return found
+
+
+def _category(value: Any) -> str | None:
+    several = value is not None and not isinstance(value, str) and hasattr(value, "__iter__")
+    return None if value is None else "\\".join(map(str, value)) if several else str(value)
+
+
+def _transfer_syntax(header: Dataset) -> str | None:
+    meta = getattr(header, "file_meta", None)
+    return str(meta.get("TransferSyntaxUID")) if meta is not None else None
+
+
+def exposure(series: Series, radiograph: Radiograph) -> Features:
+    """How a radiograph was taken: device and view as categories, exposure and size as numbers."""
+    instance = radiograph.instances[0]
+    found: Features = {keyword: _category(instance.get(keyword)) for keyword in _EXPOSURE_CATEGORIES}
+    for keyword in _EXPOSURE_NUMBERS:
+        found[keyword] = (numbers(instance.header, keyword, 1) or (None,))[0]
+    spacing = numbers(instance.header, "PixelSpacing", 2) or numbers(instance.header, "ImagerPixelSpacing", 2)
+    found["pixel_spacing_mm"] = spacing[0] if spacing else None
+    rows, columns = radiograph.voxels.shape[1:]
+    found |= {"rows": float(rows), "columns": float(columns), "images": float(len(series.instances)),
+              "TransferSyntaxUID": _transfer_syntax(instance.header)}  # fmt: skip
+    return found
+
+
+def grey(radiograph: Radiograph) -> Features:
+    """Statistics of a radiograph's values, whose unit differs from device to device: percentiles in their own numbers,
+    and, between the 1st and the 99th, mean, spread, entropy of the histogram, sharpness, and the shares at the ends."""
+    image = radiograph.voxels[0]
+    sample = image.reshape(-1)[:: max(1, image.size // _SAMPLES)]
+    low, median, high = (float(value) for value in np.percentile(sample, (1, 50, 99)))
+    width = max(high - low, 1e-6)
+    scaled = np.clip((sample - low) / width, 0, 1)
+    counts = np.histogram(scaled, bins=64, range=(0, 1))[0]
+    shares = counts[counts > 0] / max(1, counts.sum())
+    step = max(1, image.shape[0] // 512)
+    return {"pixel_p1": low, "pixel_p50": median, "pixel_p99": high, "grey_mean": float(scaled.mean()),
+            "grey_sd": float(scaled.std()), "grey_entropy": float(-(shares * np.log2(shares)).sum()),
+            "grey_sharpness": float(np.abs(np.diff(image[::step], axis=0)).mean()) / width,
+            "dark_share": float((scaled <= 0.02).mean()), "bright_share": float((scaled >= 0.98).mean())}  # fmt: skip
 
 
 def pixels(volume: Volume) -> Features:

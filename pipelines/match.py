@@ -55,6 +55,11 @@ class Match:
     min_slices: int = 2
     max_slice_spacing: float | None = None  # mm
     min_coverage: float | None = None  # mm between the first and the last slice
+    geometry: bool = True  # False: single images without a place in the patient, see `pipelines.images`
+    refused_views: tuple[str, ...] = ()  # patterns that ViewPosition may not match in full
+    refused_body_parts: tuple[str, ...] = ()  # patterns that BodyPartExamined may not match in full
+    min_pixels: int = 1  # rows and columns of a single image, each
+    max_aspect: float | None = None  # longer side over shorter side of a single image
     prefer: tuple[Preference, ...] = ()
 
     @classmethod
@@ -77,7 +82,7 @@ class Match:
     def __post_init__(self) -> None:
         if self.plane not in (None, "axial", "coronal", "sagittal"):
             raise ValueError(f"plane is axial, coronal or sagittal, not {self.plane!r}")
-        for pattern in self.refused_image_types:
+        for pattern in (*self.refused_image_types, *self.refused_views, *self.refused_body_parts):
             try:
                 re.compile(pattern)
             except re.error as error:
@@ -89,26 +94,36 @@ class Match:
 
     def choose(self, study: Study) -> Series:
         """The best of the series that are taken. Raises Unsuitable with the reasons of every series in one line."""
+        if not self.geometry:
+            raise ValueError("single images are chosen by pipelines.images, one by one")
         running: list[tuple[Series, Grid]] = []
         refused: list[tuple[str, str]] = []
         for series in study.series:
             reasons, grid = self._look(series)
             if reasons or grid is None:
-                refused.append((_label(series), "; ".join(reasons)))
+                refused.append((label(series), "; ".join(reasons)))
             else:
                 running.append((series, grid))
         if not running:
-            raise Unsuitable(_told(refused))
+            raise Unsuitable(told(refused))
         for rule in self.prefer:
             running = rule.keep(running)
-        return min((series for series, _ in running), key=lambda one: (_number(one), one.SeriesInstanceUID))
+        return min((series for series, _ in running), key=lambda one: (number(one), one.SeriesInstanceUID))
 
     def words(self) -> str:
         """What is wanted, for a person."""
         parts = [" or ".join(self.modality) or "any modality"]
         if self.plane:
             parts.append(f"{self.plane} within {self.plane_within:g} degrees")
-        parts.append(f"at least {self.min_slices} slices")
+        if self.geometry:
+            parts.append(f"at least {self.min_slices} slices")
+        if not self.geometry:
+            parts.append(f"single images of at least {self.min_pixels} x {self.min_pixels} pixels")
+        if self.max_aspect is not None:
+            parts.append(f"at most {self.max_aspect:g} times as long as wide")
+        for name, patterns in (("ViewPosition", self.refused_views), ("BodyPartExamined", self.refused_body_parts)):
+            if patterns:
+                parts.append(f"{name} other than {', '.join(patterns)}")
         if self.max_slice_spacing is not None:
             parts.append(f"at most {self.max_slice_spacing:g} mm apart")
         if self.min_coverage is not None:
@@ -127,6 +142,10 @@ class Match:
         reasons = self._by_attributes(series)
         if reasons:
             return reasons, None
+        if not self.geometry:
+            from pipelines import images
+
+            return images.against(self, series), None
         for instance in series.instances:
             if (reason := pixels.why_not(instance)) is not None:
                 return [reason], None
@@ -150,6 +169,8 @@ class Match:
             reasons.append(f"ImageType says {refused}")
         if self.rescale_types and (other_units := series.values("RescaleType") - set(self.rescale_types)):
             reasons.append(f"RescaleType is {sorted(other_units)[0]}, wanted {' or '.join(self.rescale_types)}")
+        if not self.geometry:
+            return reasons
         slices = sum(int((numbers(one.header, "NumberOfFrames", 1) or (1,))[0]) for one in series.instances)
         if slices < self.min_slices:
             reasons.append(f"has {slices} slice{'s' if slices > 1 else ''}, at least {self.min_slices} are wanted")
@@ -206,14 +227,16 @@ MEASURES: dict[str, Callable[[Series, Grid], float]] = {
 }
 
 
-def _label(series: Series) -> str:
-    number = series.get("SeriesNumber")
-    return "without number" if number is None else str(number)
+def label(series: Series) -> str:
+    """How a series is called in reasons."""
+    found = series.get("SeriesNumber")
+    return "without number" if found is None else str(found)
 
 
-def _number(series: Series) -> int:
-    number = series.get("SeriesNumber")
-    return 2**31 if number is None else int(number)
+def number(series: Series) -> int:
+    """SeriesNumber; one beyond all others where it is missing."""
+    found = series.get("SeriesNumber")
+    return 2**31 if found is None else int(found)
 
 
 def _class_name(uid: str) -> str:
@@ -222,7 +245,7 @@ def _class_name(uid: str) -> str:
     return UID(uid).name if uid else "nothing (no SOP Class UID)"
 
 
-def _told(refused: Iterable[tuple[str, str]]) -> str:
+def told(refused: Iterable[tuple[str, str]]) -> str:
     """One line: series with the same reasons together, in the study's order; long lists are cut."""
     by_reason: dict[str, list[str]] = {}
     for label, reason in refused:

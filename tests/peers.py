@@ -98,6 +98,7 @@ def node_config(
     settings = {
         "host": "127.0.0.1", "port": 0, "ae-title": "OVERREAD", "spool": folder / "spool",
         "database": f"sqlite:///{folder}/overread.db", "min-free-disk": 0,
+        "stop-grace": 10,
     }  # fmt: skip
     settings |= {key.replace("_", "-"): value for key, value in node.items()}
     shared = {"host": "127.0.0.1", "port": 104, "may": list(may), **(each or {})}

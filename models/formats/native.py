@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 
 from models.errors import BadModel
 from models.nets import build
-from models.runtime import LoadedModel, choose_runtime
+from models.runtime import choose_runtime
 from models.shelf import Package
 
 
-def load(package: Package, device: str = "auto", precision: str = "auto") -> LoadedModel:
-    """Build the card's network, fill in the verified weights, and place it on ``device``. Raises BadModel."""
+def load(package: Package, device: str = "auto", precision: str = "auto") -> Any:
+    """Build the card's network, fill in the verified weights, and place it on ``device``.
+
+    What comes back is the family's own kind of model: :class:`models.runtime.LoadedModel` for volumes,
+    :class:`models.radiographs.LoadedClassifier` for radiographs. Raises BadModel.
+    """
     net = build(package.card.network, str(package.folder))
     state: dict[str, torch.Tensor] = {}
     for name in package.card.weights:
@@ -32,4 +38,4 @@ def load(package: Package, device: str = "auto", precision: str = "auto") -> Loa
         )
     # Weights may be stored in half precision; what they are computed in is the runtime's choice.
     net.load_state_dict({k: v.to(expected[k].dtype) for k, v in state.items()})
-    return LoadedModel(package.card, net.eval(), choose_runtime(device, precision))
+    return net.eval().loaded(package.card, choose_runtime(device, precision))

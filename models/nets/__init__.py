@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from models.card import Network
 
 # name on the card -> module : class. Imported only when such a model is loaded.
-FAMILIES = {"two-views": "models.nets.two_views:TwoViews"}
+FAMILIES = {
+    "two-views": "models.nets.two_views:TwoViews",
+    "xray-triage": "models.nets.xray_triage:XrayTriage",
+}
 
 
 def build(network: Network, where: str) -> Any:

@@ -21,7 +21,8 @@ from torch.nn import functional
 from models.nets.looking import look
 
 if TYPE_CHECKING:
-    from models.runtime import Runtime
+    from models.card import ModelCard
+    from models.runtime import LoadedModel, Runtime
 
 
 def windows_of(hu: torch.Tensor, count: int = 3) -> torch.Tensor:
@@ -120,6 +121,12 @@ class TwoViews(nn.Module):
         self.multiple = (2 ** len(whole), 2 ** len(detail))
         self.whole_net = SubPixel(3, windows, kinds, whole)
         self.detail_net = SubPixel(2, windows + hints, 3, detail)
+
+    def loaded(self, card: ModelCard, runtime: Runtime) -> LoadedModel:
+        """The model that a pipeline sees."""
+        from models.runtime import LoadedModel
+
+        return LoadedModel(card, self, runtime)
 
     def whole(self, hu: torch.Tensor) -> torch.Tensor:
         """HU (batch, z, y, x) on the coarse grid -> logits (batch, kinds, z, y, x)."""

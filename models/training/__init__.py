@@ -12,7 +12,11 @@ from models.errors import ModelError
 if TYPE_CHECKING:
     from models.card import ModelCard
 
-TRAINERS = {"ct-lung": ("models.training.ct_lung", "train_ct_lung")}  # model -> module and function
+# model -> module and function
+TRAINERS = {
+    "ct-lung": ("models.training.ct_lung", "train_ct_lung"),
+    "cxr-triage": ("models.training.cxr_triage", "train_cxr_triage"),
+}
 
 
 def train(model: str, out: Path, seed: int, minutes: float, log: Callable[[str], None]) -> ModelCard:

@@ -189,7 +189,8 @@ def fit(
         keep = min(0.99, progress.steps / (progress.steps + 9))
         with torch.no_grad():
             for name, value in part.state_dict().items():
-                mean[name].lerp_(value, 1 - keep)
+                if value.is_floating_point():
+                    mean[name].lerp_(value, 1 - keep)
         now = time.monotonic()
         if now - checked > check_every or now - began >= seconds:
             checked = now

@@ -129,6 +129,8 @@ def _rod(canvas: Canvas, a: np.ndarray, b: np.ndarray, ra: float, rb: float, hu:
 
 
 def _disease(canvas: Canvas, d: Draws, t: Torso, side: str, sign: int, lung: np.ndarray) -> None:
+    if d.chance("healthy", 0.0):  # never by itself: those who add diseases of their own fix it
+        return
     rng = d.rng(f"disease_{side}")
     inside = np.argwhere(lung < -6)
     if len(inside) < 50:

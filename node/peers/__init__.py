@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -61,12 +61,13 @@ def echo(config: Config, peer: Peer) -> Echo:
     return Echo(status == 0, time.perf_counter() - began, "" if status == 0 else f"status 0x{status:04X}")
 
 
-def store(config: Config, peer: Peer, files: Sequence[Path]) -> Iterator[Answer]:
+def store(config: Config, peer: Peer, files: Sequence[Path]) -> Generator[Answer, None, None]:
     """C-STORE `files` at `peer` and yield the answer for each, in any order.
 
     Datasets go out as they lie in the files, many of them over as many associations at once as the peer's
     configuration allows. One association carries up to 128 pairs of SOP class and transfer syntax; more take another
-    one. Raises TryAgain when the peer is away or the association breaks: what was yielded before still holds.
+    one. Raises TryAgain when the peer is away or the association breaks: what was yielded before still holds. Closed
+    early, it finishes the objects that are under way and releases.
     """
     heads: dict[Path, Head] = {}
     for path in files:
@@ -131,6 +132,8 @@ def _store_together(
                 yield answer
     finally:
         waiting.clear()  # nobody listens any more: each association ends after the instance that it is at
+        for thread in threads:
+            thread.join()
     for error in errors:
         if answered < wanted or not isinstance(error, TryAgain):
             raise error

@@ -89,7 +89,7 @@ class Requestor:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with contextlib.suppress(OSError, TryAgain):
-            if kind is None:
+            if kind is None or kind is GeneratorExit:  # whoever listened to the answers has heard enough
                 self._send(A_RELEASE_RQ(A_RELEASE()).encode())
                 self._read(self._node.acse_timeout)
             else:

@@ -23,7 +23,7 @@ _log = logs.get(__name__)
 def serve(
     config: Config, store: Store, spool: Spool, stop: threading.Event, ready: Callable[[int], None] = lambda port: None
 ) -> None:
-    """Receive until `stop` is set, and a few seconds longer for those who are still sending.
+    """Receive until `stop` is set, and `node.stop_grace` longer for those who are still sending.
 
     `ready` is called with the port once connections are accepted (`node.port` 0: the system chose it; the TLS port
     where there is no other). Raises ConfigError when a port cannot be bound or TLS has not what it needs.
@@ -43,7 +43,9 @@ def serve(
         reception.record_ends()
 
     port = node.port if node.plain else None
-    listener = Listener(node.host, port, limits_of(node), reception, reception.allowlist.knows_address, tick, secure)
+    listener = Listener(
+        node.host, port, limits_of(node), reception, reception.allowlist.knows_address, tick, secure, node.stop_grace
+    )
     _log.info("listening", ae_title=node.ae_title, host=node.host, port=listener.port, tls_port=listener.tls_port)
     ready(listener.port if node.plain else listener.tls_port)
     listener.run(stop)

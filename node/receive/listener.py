@@ -27,7 +27,7 @@ _log = logs.get(__name__)
 HALL = 128  # connections that have not asked for an association yet
 HALL_PER_ADDRESS = 32
 STRANGERS = 8  # of them from addresses that no peer calls from
-GRACE = 10.0  # seconds that running associations get at the stop
+QUIET = 3.0  # seconds between two messages after which an association ends at the stop
 _POLL = 0.2  # seconds
 _AT_ONCE = 32  # connections accepted before the clock is looked at
 
@@ -48,9 +48,11 @@ class Listener:
 
     def __init__(
         self, host: str, port: int | None, limits: Limits, door: Door, knows_address: Callable[[str], bool],
-        tick: Callable[[], None] = lambda: None, secure: Secure | None = None,
+        tick: Callable[[], None] = lambda: None, secure: Secure | None = None, grace: float = 10.0,
     ) -> None:  # fmt: skip
-        """Raises ConfigError when an address cannot be bound."""
+        """`grace`: seconds that associations have to finish at the stop. Raises ConfigError when an address cannot be
+        bound."""
+        self._grace = grace
         self._limits = limits
         self._door = door
         self._knows_address = knows_address
@@ -137,15 +139,15 @@ class Listener:
                 self._strangers.discard(association)
 
     def _finish(self) -> None:
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + self._grace
         while time.monotonic() < deadline:
             with self._lock:
                 threads = dict(self._threads)
             if not threads:
                 return
             for association in threads:
-                # Between two instances a sender may pause; one that says nothing for a second has nothing more.
-                if not association.established or association.quiet_for() > 1.0:
+                # Between two instances a sender may pause; one that says nothing for longer has nothing more.
+                if not association.established or association.quiet_for() > QUIET:
                     association.hang_up()
             time.sleep(0.05)
             self._tick()

@@ -16,10 +16,11 @@ from node.store.nouns import (
     OutputFile,
     Received,
 )
+from node.store.retention import Retention
 from node.store.studies import Studies
 
 
-class Store(Intake, Studies, Jobs, Askings, Commitments):
+class Store(Intake, Studies, Jobs, Askings, Commitments, Retention):
     """The write side of the database at `url`; safe to share between threads."""
 
 

@@ -123,6 +123,8 @@ class Askings(Deliveries):
             else:
                 reason = f"{peer} does not keep {len(lost)} of {body['instances']} instances: {told}"
                 state = "due" if _times(connection, row.delivery_id) < most else "failed"
+                if delivery.purged_at is not None:
+                    state, reason = "failed", f"{reason}; our files of them are purged"
                 _unstore(connection, row.delivery_id, lost)
                 values = {"due_at": again_at, "attempts": 0} if state == "due" else {}
                 self._move_delivery(connection, delivery, state, reason, values, body, actor)

@@ -15,7 +15,7 @@ from node.store.base import Base
 from node.store.nouns import Answer, Delivery, OutputFile
 
 ROW = (
-    sa.select(deliveries, outputs.c.name, jobs.c.pipeline, jobs.c.revision, studies.c.study_uid)
+    sa.select(deliveries, outputs.c.name, jobs.c.pipeline, jobs.c.revision, jobs.c.purged_at, studies.c.study_uid)
     .join(outputs, outputs.c.id == deliveries.c.output_id)
     .join(jobs, jobs.c.id == outputs.c.job_id)
     .join(studies, studies.c.id == jobs.c.study_id)
@@ -70,9 +70,13 @@ class Deliveries(Base):
         """Every instance is stored at the peer. `ask`: it is to be asked for storage commitment."""
         self._settle_delivery(delivery, "delivered", None, said, {}, ask)
 
-    def retry_delivery(self, delivery: Delivery, said: Sequence[Answer], reason: str, due_at: float) -> None:
-        """Back to due at `due_at` (seconds since the epoch); what was stored is not sent again."""
-        self._settle_delivery(delivery, "due", reason, said, {"due_at": due_at})
+    def retry_delivery(
+        self, delivery: Delivery, said: Sequence[Answer], reason: str, due_at: float, counts: bool = True
+    ) -> None:
+        """Back to due at `due_at` (seconds since the epoch); what was stored is not sent again. `counts` False: the
+        attempt was not the peer's fault."""
+        attempts = delivery.attempts if counts else delivery.attempts - 1
+        self._settle_delivery(delivery, "due", reason, said, {"due_at": due_at, "attempts": attempts})
 
     def fail_delivery(self, delivery: Delivery, said: Sequence[Answer], reason: str) -> None:
         """Given up until a person looks."""
@@ -86,6 +90,8 @@ class Deliveries(Base):
                 raise IllegalMove(f"delivery/{delivery_id}: no such delivery; `overread status` lists them")
             if row.state != "failed":
                 raise IllegalMove(f"delivery/{delivery_id} is {row.state}: only a failed one can be tried again")
+            if row.purged_at is not None:
+                raise IllegalMove(f"delivery/{delivery_id}: its files are purged; send the whole study again")
             values = {"due_at": self.clock(), "attempts": 0}
             connection.execute(askings.update().where(askings.c.delivery_id == delivery_id).values(counts=0))
             self._move_delivery(connection, row, "due", "asked for by a person", values, actor=actor)

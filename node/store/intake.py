@@ -16,7 +16,7 @@ _Event = tuple[str, str, str, dict[str, Any]]
 
 
 # Built once: these run for every instance, and building a statement costs more than running it on SQLite.
-_KNOWN = sa.select(instances.c.id, instances.c.digest).where(
+_KNOWN = sa.select(instances.c.id, instances.c.digest, instances.c.purged_at).where(
     instances.c.study_uid == sa.bindparam("b_study"),
     instances.c.sop_uid == sa.bindparam("b_sop"),
     instances.c.current == 1,
@@ -118,17 +118,19 @@ class Intake(Base):
             "association": one.association_id,
         }  # fmt: skip
         known = connection.execute(_KNOWN, {"b_study": one.study_uid, "b_sop": one.sop_uid}).first()
-        if known and known.digest == one.digest:
+        purged = known is not None and known.purged_at is not None  # then it comes again: its file was gone
+        changed = known is not None and known.digest != one.digest
+        if known and not changed and not purged:
             return "same", [("instance.repeated", "receive", about, body)]
         if known:
             connection.execute(instances.update().where(instances.c.id == known.id).values(current=0))
         if one.ours:
             self._insert(connection, one, None, 0, now)
             return "ours", [("instance.received", "receive", about, body | {"ours": True})]
-        word, study_id, revision, events = self._study_for(connection, one, now, changed=known is not None)
+        word, study_id, revision, events = self._study_for(connection, one, now, changed)
         self._insert(connection, one, study_id, revision, now)
         events.append(
-            ("instance.changed" if known else "instance.received", "receive", about, body | {"revision": revision})
+            ("instance.changed" if changed else "instance.received", "receive", about, body | {"revision": revision})
         )
         return word, events
 
@@ -153,6 +155,7 @@ class Intake(Base):
         if row.state != "receiving" or changed:
             values["b_revision"] = row.revision + 1
             why = "the same SOP Instance UID came with other bytes" if changed else "an instance came after closing"
+            why += ", and after the study was purged" if row.state == "purged" else ""
             told = {"revision": row.revision + 1, "reason": why}
             events.append(("study.reopened", "receive", f"study/{one.study_uid}", told))
         connection.execute(_TOUCH, values)

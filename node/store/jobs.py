@@ -146,7 +146,7 @@ class Jobs(Base):
         """A person asks for a failed job again. IllegalMove when it did not fail."""
         with self._write() as connection:
             row = connection.execute(
-                sa.select(jobs, studies.c.study_uid)
+                sa.select(jobs, studies.c.study_uid, studies.c.state.label("study_state"))
                 .join(studies, studies.c.id == jobs.c.study_id)
                 .where(jobs.c.id == job_id)
             ).first()
@@ -154,6 +154,8 @@ class Jobs(Base):
                 raise IllegalMove(f"job/{job_id}: no such job; `overread status` lists them")
             if row.state != "failed":
                 raise IllegalMove(f"job/{job_id} is {row.state}: only a failed one can be tried again")
+            if row.study_state == "purged":
+                raise IllegalMove(f"job/{job_id}: the files of its study are purged; send the whole study again")
             now = self.clock()
             connection.execute(
                 jobs.update().where(jobs.c.id == job_id)

@@ -159,7 +159,7 @@ def test_sigterm_ends_every_process_and_says_so_in_the_log(tmp_path: Path, pacs:
         assert node.process.wait(30) == 0
         _, alive = psutil.wait_procs(family, timeout=5)
         assert not alive
-        assert [event.type for event in node.queries.events("node")] == ["node.started", "node.stopped"]
+        assert [event.type for event in node.queries.events("node")] == ["node.started", "node.draining", "node.stopped"]
 
 
 def test_a_second_node_on_the_same_spool_is_refused_in_one_line(node: RunningNode) -> None:

@@ -71,6 +71,8 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
         (("[node]", "[node]\nplain = false"), "node", "no port to listen on"),
         (("[node]", "[node]\nport = 2762\ntls-port = 2762\ncertificate = 'c'\nkey = 'k'\nca = 'a'"), "node", "one each"),
         (("[node]", "[node"), "overread.toml", "is not TOML"),
+        (("[node]", "[keep]\nlow-watermark = 0.9\n[node]"), "keep", "low-watermark 0.9 is above high-watermark 0.85"),
+        (("[node]", "[keep]\nstudys = 3\n[node]"), "keep.studys", "did you mean 'studies'?"),
         (("pipelines = [\"ct-lung\"]", "pipelines = []"), "route.0.pipelines", "at least 1"),
     ],
 )  # fmt: skip
@@ -104,7 +106,7 @@ def test_the_example_that_init_writes_is_valid_and_shows_the_defaults(tmp_path: 
     example = Path(configuration.__file__).with_name("example.toml").read_text()
     config = _load(tmp_path, example)
     shown = config.as_toml_names()
-    for section, model in (("node", configuration.Node), ("work", configuration.Work), ("send", configuration.Send)):
+    for section, model in (("node", configuration.Node), ("work", configuration.Work), ("send", configuration.Send), ("keep", configuration.Keep)):
         defaults = model().model_dump(mode="json", by_alias=True)
         assert set(shown[section]) == set(defaults)
         differing = {key for key in defaults if shown[section][key] != defaults[key]}

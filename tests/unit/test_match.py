@@ -212,3 +212,15 @@ def test_real_images_without_uids_are_refused_for_a_result_could_not_refer_to_th
     study = Study.from_folder(real_data / "o03-ct-abdomen-j2k-totalseg")
     with pytest.raises(Unsuitable, match="without SeriesInstanceUID or SOPInstanceUID"):
         ACCEPTS.choose(study)
+
+
+def test_a_match_for_single_images_is_data_too_and_chooses_no_series_by_itself(tmp_path: Path) -> None:
+    match = Match(modality=("DX",), geometry=False, refused_views=("LL",), refused_body_parts=("HAND",), min_pixels=64, max_aspect=2)
+    assert Match.from_dict(match.to_dict()) == match
+    for said in ("single images of at least 64 x 64 pixels", "at most 2 times as long as wide", "ViewPosition other than LL", "BodyPartExamined other than HAND"):
+        assert said in match.words()
+    assert "slices" not in match.words()
+    with pytest.raises(ValueError, match="one by one"):
+        match.choose(Study.from_files(chest(tmp_path)))
+    with pytest.raises(ValueError, match="not a regular expression"):
+        Match(geometry=False, refused_views=("(",))

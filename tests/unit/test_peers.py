@@ -300,7 +300,7 @@ def test_echo_says_how_long_it_took_and_why_it_did_not_work(config):
     assert not told.ok and "Verification" in told.reason
 
 
-def test_a_sender_that_stops_in_the_middle_aborts(config, tmp_path):
+def test_a_sender_that_stops_between_two_objects_releases(config, tmp_path):
     ended = []
 
     class Noted(Pacs):
@@ -314,7 +314,7 @@ def test_a_sender_that_stops_in_the_middle_aborts(config, tmp_path):
         deadline = time.monotonic() + 5
         while not ended and time.monotonic() < deadline:
             time.sleep(0.02)
-    assert ended == ["aborted"]
+    assert ended == ["released"]
 
 
 def test_the_file_of_another_syntax_goes_on_a_context_of_its_own(config, tmp_path):

@@ -151,3 +151,31 @@ def test_a_dead_peer_holds_up_nobody_else(store: Store, spool: Spool, queries: Q
     stuck.set()
     loop.join(20)
     assert delivered_beside_it.get("delivered") == 1 and delivered_beside_it.get("sending") == 1
+
+
+def test_a_stop_finishes_the_object_under_way_and_the_rest_waits_without_losing_an_attempt(
+    store: Store, spool: Spool, queries: Queries, pacs: Pacs
+) -> None:
+    stop = threading.Event()
+    stop.set()
+    delivery = store.claim_delivery("s", "pacs", 30)
+    assert delivery is not None
+    send.deliver(CONFIG, PACS, store, spool, delivery, stop)
+    assert pacs.sent == ["1.9.0"]
+    waits = _delivery(queries)
+    assert (waits["state"], waits["attempts"], waits["reason"]) == ("due", 0, "the node is stopping")
+    _deliver(store, spool)
+    assert pacs.sent == ["1.9.0", "1.9.1", "1.9.2"] and _delivery(queries)["state"] == "delivered"
+
+
+def test_a_stop_after_the_last_object_changes_nothing(
+    store: Store, spool: Spool, queries: Queries, pacs: Pacs
+) -> None:
+    class AfterTheLast(threading.Event):
+        def is_set(self) -> bool:
+            return len(pacs.sent) == 3
+
+    delivery = store.claim_delivery("s", "pacs", 30)
+    assert delivery is not None
+    send.deliver(CONFIG, PACS, store, spool, delivery, AfterTheLast())
+    assert _delivery(queries)["state"] == "delivered"

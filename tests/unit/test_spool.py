@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 import time
 from pathlib import Path
+
+import pytest
 
 from node.spool import Spool
 
@@ -28,15 +32,40 @@ def test_a_result_is_written_whole(spool: Spool) -> None:
     digest = hashlib.sha256(b"result").hexdigest()
     relative = spool.put_result((b"res", b"", b"ult"), "1.2", "1.2.3", digest)
     assert spool.path(relative).read_bytes() == b"result"
-    assert set(spool.files()) == {relative}
+    assert [spool.files(folder) for folder in spool.folders()] == [[relative]]
 
 
-def test_the_sweep_takes_only_old_files_without_a_row(spool: Spool) -> None:
-    kept = spool.put(_incoming(spool, b"1"), "1.2", "1" * 64)
-    orphan = spool.put(_incoming(spool, b"2"), "1.2", "2" * 64)
-    assert spool.sweep({kept}, time.time() - 3600) == []
-    assert spool.sweep({kept}, time.time() + 1) == [orphan]
-    assert spool.path(kept).exists() and not spool.path(orphan).exists()
+def test_only_files_of_a_certain_age_are_deleted(spool: Spool) -> None:
+    one = spool.put(_incoming(spool, b"1"), "1.2", "1" * 64)
+    assert spool.delete([one, "studies/none/there.dcm"], time.time() - 3600) == []
+    assert spool.delete([one, "studies/none/there.dcm"], time.time() + 1) == [one]
+    assert not spool.path(one).exists()
+
+
+def test_a_file_that_comes_again_while_it_is_deleted_stays(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the age and the end of the file no other may take its place."""
+    one = spool.put(_incoming(spool, b"1"), "1.2", "1" * 64)
+    os.utime(spool.path(one), (0, 0))
+    sender = threading.Thread(target=lambda: spool.put(_incoming(spool, b"1"), "1.2", "1" * 64))
+    unlink = os.unlink
+
+    def slowly(path: Path) -> None:
+        sender.start()
+        time.sleep(0.3)
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", slowly)
+    assert spool.delete([one], time.time() - 3600) == [one]
+    sender.join()
+    assert spool.path(one).read_bytes() == b"1"
+
+
+def test_empty_folders_are_removed_and_others_stay(spool: Spool) -> None:
+    one = spool.put(_incoming(spool, b"1"), "1.2", "1" * 64)
+    gone = spool.put(_incoming(spool, b"2"), "3.4", "2" * 64)
+    spool.delete([gone], time.time() + 1)
+    spool.remove_empty()
+    assert [spool.files(folder) for folder in spool.folders()] == [[one]]
 
 
 def test_half_written_files_are_swept_at_start(spool: Spool) -> None:

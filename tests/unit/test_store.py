@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from node import audit, states
 from node.errors import IllegalMove, TryAgain
+from node.inventory import Inventory
 from node.queries import Queries
 from node.store import Answer, JobResult, NewOutput, OutputFile, Store
 from tests.conftest import Arrivals, Clock
@@ -76,7 +77,7 @@ def test_one_sop_uid_in_two_studies_is_two_instances(arrivals: Arrivals, queries
 def test_our_own_result_is_kept_but_makes_no_study(arrivals: Arrivals, queries: Queries) -> None:
     assert arrivals.add(7, ours=True) == ["ours"]
     assert queries.open_studies() == []
-    assert "studies/1.2.3/7.dcm" in queries.known_paths()
+    assert "studies/1.2.3/7.dcm" in Inventory(queries.engine).known_paths("1.2.3")
     assert arrivals.add(7, ours=True) == ["same"]
 
 

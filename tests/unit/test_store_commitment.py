@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from node import schema
 from node.close import Close
 from node.commitment import Reference, Report, Request
 from node.config import Config
@@ -352,42 +349,3 @@ def test_an_asker_that_starts_again_asks_under_the_same_transaction(delivered: N
 
 
 # -- the schema ------------------------------------------------------------------------------------------------------
-
-
-def _at_version(engine: sa.Engine, version: str) -> None:
-    from alembic import command
-    from alembic.config import Config as Alembic
-
-    settings = Alembic()
-    settings.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        settings.attributes["connection"] = connection
-        command.upgrade(settings, version)
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_a_database_of_the_former_version_is_upgraded_and_keeps_what_it_holds(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    url = f"sqlite:///{tmp_path / 'old.db'}" if kind == "sqlite" else request.getfixturevalue("postgres")()
-    engine = schema.make_engine(url)
-    _at_version(engine, "0001")
-    store = Store(url)
-    Arrivals(store).add(1, 2)
-    salt = store.salt
-    store.dispose()
-    schema.upgrade(url)
-    queries, store = Queries(engine), Store(url)
-    assert queries.schema_version() == schema.newest_version() == "0002"
-    assert store.salt == salt and queries.verify() == (3, None)
-    assert queries.open_studies()[0].commitment_by is None
-    assert store.add_commitment("modality", Request("2.25.1", named(1, 2)), 0) is not None
-    assert queries.open_studies()[0].commitment_by == "modality"
-    with engine.connect() as connection:
-        differences = compare_metadata(MigrationContext.configure(connection), schema.metadata)
-    assert [one for one in differences if "alembic_version" not in str(one)] == []
-    store.dispose()
-    engine.dispose()

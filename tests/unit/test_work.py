@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from node.config import Config
 from node.queries import Queries
 from node.runners.base import Outcome, Request, RunnerDied
-from node.sections import Peer, Route
+from node.sections import Node, Peer, Route
 from node.sections import Work as WorkSettings
 from node.spool import Spool
 from node.store import JobResult, NewOutput, OutputFile, Store
@@ -62,7 +63,8 @@ def runner() -> Steered:
 
 @pytest.fixture
 def work(store: Store, queries: Queries, spool: Spool, runner: Steered) -> Work:
-    config = Config(work=WorkSettings(attempts=2, retry_after=10, time_limit=60, lease=30))
+    settings = WorkSettings(attempts=2, retry_after=10, time_limit=60, lease=30)
+    config = Config(node=Node(stop_grace=0.5), work=settings)
     return Work(config, store, queries, spool, runner, "w")
 
 
@@ -174,10 +176,33 @@ def test_stopping_the_node_gives_the_running_job_back(
 ) -> None:
     runner.ends = [None]
     stop = threading.Event()
-    stop.set()
+    threading.Timer(0.2, stop.set).start()
+    begun = time.monotonic()
     _run(work, store, stop)
+    assert time.monotonic() - begun > 0.5, "it had its grace"
     assert (_job(queries)["state"], _job(queries)["reason"]) == ("due", "the node is stopping")
     assert _job(queries)["attempts"] == 0, "a stop is not the job's fault"
+
+
+def test_a_job_that_ends_within_the_grace_is_done(
+    work: Work, store: Store, queries: Queries, runner: Steered
+) -> None:
+    runner.ends = [None]
+    stop = threading.Event()
+    stop.set()
+    threading.Timer(0.2, lambda: runner._hanging.set_result(DONE)).start()  # type: ignore[union-attr]
+    _run(work, store, stop)
+    assert (_job(queries)["state"], runner.killed) == ("done", [])
+
+
+def test_a_model_process_that_dies_while_the_node_stops_costs_an_attempt(
+    work: Work, store: Store, queries: Queries, runner: Steered
+) -> None:
+    runner.ends = [RunnerDied("ended by SIGSEGV")]
+    stop = threading.Event()
+    stop.set()
+    _run(work, store, stop)
+    assert (_job(queries)["state"], _job(queries)["attempts"]) == ("due", 1)
 
 
 def test_each_peer_gets_the_forms_of_its_profile(

@@ -60,11 +60,17 @@ def real_chest(folder: Path) -> Sequence[Path]:
     return sorted(real_data("o01-ct-chest-lidc0314").glob("*.dcm"))
 
 
+def radiograph_phantom(folder: Path) -> Sequence[Path]:
+    """A made-up frontal chest radiograph with findings."""
+    return phantom_studies.radiograph_study(folder / "radiograph", 3)
+
+
 O01 = Source("ct-lung on o01", "ct-lung", real_chest)
 PHANTOM = Source("ct-lung on a phantom", "ct-lung", chest_phantom)
+RADIOGRAPH = Source("cxr-triage on a phantom", "cxr-triage", radiograph_phantom, "projection")
 # What is run, and for which profile it is looked at; the last one is made by hand in the node's configuration.
 LOOKED_AT = {**PROFILES, "multi-frame": Profile("none", report=(), heatmap="multi-frame")}
-CASES = ((O01, "ohif"), (O01, "images-only"), (PHANTOM, "ohif"), (PHANTOM, "multi-frame"))
+CASES = ((O01, "ohif"), (O01, "images-only"), (PHANTOM, "ohif"), (PHANTOM, "multi-frame"), (RADIOGRAPH, "ohif"))
 
 
 @dataclass(frozen=True)
