@@ -84,6 +84,16 @@ def test_the_windows_of_the_common_choices_hold_what_they_say() -> None:
     assert (common.adaptive_window(moved)[-1] > common.adaptive_window(steady)[-1]).all()
 
 
+def test_our_adwin_alarms_where_river_does() -> None:
+    rng = np.random.default_rng(3)
+    values = np.concatenate([rng.random((600, 6)), np.clip(rng.random((1400, 6)) * 0.8 + 0.2, 0, 1)])
+    path = common.adaptive_window(values)
+    # First alarms of river 0.26.1's ADWIN on the same streams.
+    for delta, theirs in ((0.002, [1056, 800, 992, 1568, 800, 1152]), (0.1, [736, 704, 768, 960, 704, 832])):
+        over = path > -np.log(delta)
+        assert (64 + 32 * over.argmax(axis=0)).tolist() == theirs
+
+
 def test_the_published_rule_is_slower_than_ours_for_the_change_that_it_was_made_for() -> None:
     usual = published.SHARED["sensitivity 90 %"]
     change = published.changes(usual)["specificity -2 points"]
