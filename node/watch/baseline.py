@@ -63,6 +63,10 @@ class Baseline:
         """The values of a column that are there."""
         return [value for value in self.columns[name] if not is_missing(value)]
 
+    def design(self, name: str) -> float:
+        """The design effect of a column: how much more its sums vary than those of as many independent studies."""
+        return max(1.0, len(self.known(name)) / max(self.worth(name), 1.0))
+
     def worth(self, name: str) -> float:
         """How many independent studies the column is worth: fewer than it has where those of a day are alike."""
         pairs = [

@@ -175,6 +175,15 @@ def concordance(false: tuple[float, float], missed: tuple[float, float]) -> Bets
     return _together(parts)
 
 
+def tempered(bets: Bets, design: float) -> Bets:
+    """The same bets where studies of one day resemble each other: e to the power of 1 / `design` (design effect >= 1).
+
+    The sum over a day then varies `design` times as much as that of independent studies, and for bets on a location the
+    product over a day has a mean of 1 again. By Jensen's inequality each e-value keeps a mean of at most 1.
+    """
+    return bets if design <= 1 else Bets(bets.table ** (1 / design), bets.weights, bets.names)
+
+
 def with_missing(bets: Bets, count: int, size: float) -> Bets:
     """The same, with one more symbol, the last: no value. `count` of the baseline's studies had none.
 

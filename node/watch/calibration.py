@@ -90,14 +90,17 @@ class Share:
     bottom: Floats
     weights: Floats
     names: tuple[str, ...]
+    temper: float = 1.0  # power of all e-values, where studies of one day resemble each other (`bets.tempered`)
 
     def e(self, p: float) -> Floats:
         """(bets,) e-values of one probability."""
-        return (self.top[0] + self.top[1] * p) / (self.bottom[0] + self.bottom[1] * p)
+        return self.many(np.array(p))
 
     def many(self, p: Floats) -> Floats:
         """(...) probabilities -> (..., bets); the same numbers as `e` gives."""
-        return (self.top[0] + self.top[1] * p[..., None]) / (self.bottom[0] + self.bottom[1] * p[..., None])
+        p = p[..., None]
+        e = (self.top[0] + self.top[1] * p) / (self.bottom[0] + self.bottom[1] * p)
+        return e if self.temper == 1 else e**self.temper
 
 
 def share(stored: Sequence[float], size: float = math.inf, band: float = 0.4) -> Share:

@@ -6,13 +6,13 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from node.watch import bets, calibration, embedding
-from node.watch.baseline import Baseline
+from node.watch.baseline import Baseline, design_effect
 from node.watch.bets import Bets
 from node.watch.detector import Floats
 from node.watch.ranks import is_missing
@@ -144,7 +144,9 @@ def number(baseline: Baseline, name: str, weight: float = 1.0, tail: bool = Fals
     size = baseline.worth(name)
     missing = len(baseline.days) - len(values)
     table = bets.with_missing(bets.ranks(size, tail), missing, float(len(baseline.days)))
-    return Number(name, weight, table, array("d", sorted(float(value) for value in values)))
+    return Number(
+        name, weight, bets.tempered(table, baseline.design(name)), array("d", sorted(float(value) for value in values))
+    )
 
 
 def category(baseline: Baseline, name: str, weight: float = 2.0, band: float = 0.0) -> Category:
@@ -158,7 +160,9 @@ def category(baseline: Baseline, name: str, weight: float = 2.0, band: float = 0
     names = sorted(counts)
     worth = min(baseline.worth(name) or math.inf, float(len(baseline.days)))
     table = bets.categories([counts[key] for key in names], worth, band)
-    return Category(name, weight, table, {key: code for code, key in enumerate(names)})
+    return Category(
+        name, weight, bets.tempered(table, baseline.design(name)), {key: code for code, key in enumerate(names)}
+    )
 
 
 def rate_of(channel: Channel) -> float:
@@ -171,7 +175,8 @@ def event(baseline: Baseline, name: str, weight: float = 1.0, band: float = 0.0,
     values = [float(bool(value)) for value in _some(baseline, name)]
     size = baseline.worth(name)
     low, high = bets.limits(sum(values) / len(values) * size, size, band)
-    return Event(name, weight, bets.yes_or_no(low, high, up if low > 0 else 1.0), len(values) / len(baseline.days))
+    table = bets.tempered(bets.yes_or_no(low, high, up if low > 0 else 1.0), baseline.design(name))
+    return Event(name, weight, table, len(values) / len(baseline.days))
 
 
 def concordance(
@@ -184,7 +189,8 @@ def concordance(
 
 def probability(baseline: Baseline, name: str, weight: float = 1.0, band: float = 0.4) -> Probability:
     """From a column of calibrated probabilities."""
-    return Probability(name, weight, calibration.share(_some(baseline, name), baseline.worth(name), band))
+    found = calibration.share(_some(baseline, name), baseline.worth(name), band)
+    return Probability(name, weight, replace(found, temper=1 / baseline.design(name)))
 
 
 def labelled(
@@ -199,7 +205,9 @@ def labelled(
 def vector(baseline: Baseline, name: str, weight: float = 1.0) -> Vector:
     """From a column of whitened vectors."""
     z = np.array(_some(baseline, name), dtype=float)
-    return Vector(name, weight, embedding.Normal.of(z, float(len(z))))
+    days = [day for day, value in zip(baseline.days, baseline.columns[name], strict=True) if not is_missing(value)]
+    design = np.array([design_effect(part.tolist(), days) for part in z.T])
+    return Vector(name, weight, embedding.Normal.of(z, float(len(z)), design))
 
 
 def _some(baseline: Baseline, name: str) -> list[Any]:

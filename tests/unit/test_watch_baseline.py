@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from node.watch import baseline, bootstrap, channels
+from node.watch import baseline, bets, bootstrap, channels
 from node.watch.baseline import BATCH, LAG_DAYS, LAG_STUDIES, Baseline, Growth
 from node.watch.family import Family
 
@@ -94,7 +95,8 @@ def test_a_column_of_one_value_or_one_day_is_worth_all_its_studies() -> None:
 def _threshold(correlation: float) -> float:
     number, values = _days(correlation, 60, 20, 5)
     known = baseline.build(1, number, [{"x": value} for value in values])
-    watched = Family([channels.number(known, "x")], 400.0)
+    built = channels.number(known, "x")  # its bets are tempered already; here, as if nobody had thought of days
+    watched = Family([dataclasses.replace(built, bets=bets.with_missing(bets.ranks(), 0, len(values)))], 400.0)
     return bootstrap.threshold(number, bootstrap.values(watched, known), watched.weights, 400.0, seed=2, streams=48)
 
 
@@ -125,3 +127,30 @@ def test_values_of_the_baseline_are_those_of_its_channels() -> None:
     e = bootstrap.values(watched, known)
     assert e.shape == (400, *watched.weights.shape) and (e[:, 4] == 1).all()
     assert (e[:, :4].mean(axis=0) <= 1.02).all() and (e[:, :4].std(axis=0)[watched.weights[:4] > 0] > 0).all()
+
+
+def test_evidence_counts_less_where_days_cluster() -> None:
+    number, values = _days(0.3, 150, 20, 9)
+    known = baseline.build(1, number, [{"x": value} for value in values])
+    clustered, design = channels.number(known, "x"), known.design("x")
+    alone = channels.number(baseline.build(1, list(range(len(number))), [{"x": value} for value in values]), "x")
+    assert 4 < design < 10
+    # A day that lies one of its own deviations off: independent bets take it for evidence, tempered ones hardly.
+    rng = np.random.default_rng(10)
+    growth = {}
+    for name, channel in (("tempered", clustered), ("independent", alone)):
+        of_day = np.sqrt(0.3) * rng.standard_normal((4000, 1)) + np.sqrt(0.7) * rng.standard_normal((4000, 20))
+        symbols = np.array([channel.symbol(float(value), 0.5) for value in of_day[:800].ravel()]).reshape(800, 20)
+        growth[name] = channel.bets.table[symbols].prod(axis=1).mean(axis=0)  # e-value of a whole day
+    near = [index for index, name in enumerate(clustered.bets.names) if name in ("location +0.25 sd", "location -0.25 sd")]
+    assert (growth["tempered"][near] < 1.15).all() and (growth["independent"][near] > 1.4).all()
+
+
+def test_embeddings_that_move_together_from_day_to_day_are_no_evidence() -> None:
+    rng = np.random.default_rng(11)
+    number = [row // 20 for row in range(2000)]
+    z = rng.standard_normal((2000, 4))
+    z[:, 0] = np.sqrt(0.3) * rng.standard_normal(100)[number] + np.sqrt(0.7) * z[:, 0]
+    known = baseline.build(1, number, [{"z": row.tolist()} for row in z])
+    design = channels.vector(known, "z").normal.design
+    assert design[0] > 4 and (design[1:] < 1.5).all()

@@ -120,7 +120,6 @@ def ideal(threshold: float) -> Family:
     grid = (np.arange(20_000) + 0.5) / 20_000
     normal = array("d", ndtri(grid))
     distance = array("d", np.sqrt(chdtri(PARTS, 1 - grid) / PARTS))
-    many = 1_000_000
     voltage = array("d", (float(k) for k, share in enumerate(VOLTAGES) for _ in range(int(share * 2000))))
     one = 1.0
     return Family(
@@ -131,7 +130,7 @@ def ideal(threshold: float) -> Family:
             channels.Number("voltage", one, bets.ranks(), voltage),
             channels.Number("slices", one, bets.ranks(), normal),
             channels.Number("pixels", one, bets.ranks(), normal),
-            channels.Vector("embedding", one, embedding.Normal(PARTS, None, many)),
+            channels.Vector("embedding", one, embedding.Normal.standard(PARTS)),
             channels.Number("distance", one, bets.ranks(tail=True), distance),
             channels.Number("score", one, bets.ranks(), normal),
             channels.Event("positive", one, bets.yes_or_no(0.6 * PREVALENCE, 1.4 * PREVALENCE)),
