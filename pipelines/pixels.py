@@ -151,7 +151,8 @@ def values(stored: np.ndarray, header: Dataset, slope: float, intercept: float, 
 
 def is_plain(instance: Instance) -> bool:
     """True where the pixels of an instance are not compressed, so that nothing but numpy reads them."""
-    return not _transfer_syntax(instance.header).is_encapsulated
+    syntax = _transfer_syntax(instance.header)
+    return syntax.is_transfer_syntax and not syntax.is_encapsulated
 
 
 def kind_of(frames: tuple[Frame, ...]) -> np.dtype:
@@ -225,7 +226,8 @@ def _transfer_syntax(header: Dataset) -> UID:
 
 def _plugin(syntax: UID) -> str:
     """The decoder to use: gdcm, which ends the process on some damaged images, only where there is no other."""
-    plugins = get_decoder(syntax).available_plugins if syntax.is_encapsulated else ()
+    known = syntax.is_transfer_syntax and syntax.is_encapsulated
+    plugins = get_decoder(syntax).available_plugins if known else ()
     return min(plugins, key=_PREFERRED.index, default="")
 
 
