@@ -178,10 +178,9 @@ class Match:
 
     def _refused_type(self, series: Series) -> str | None:
         for instance in series.instances:
-            value = instance.get("ImageType", ())
-            for one in [value] if isinstance(value, str) else value:
+            for one in instance.texts("ImageType"):
                 if any(re.fullmatch(pattern, one, re.IGNORECASE) for pattern in self.refused_image_types):
-                    return str(one)
+                    return one
         return None
 
     def _by_geometry(self, grid: Grid) -> list[str]:
@@ -209,13 +208,12 @@ _SHARP = re.compile(
 
 
 def _sharp(series: Series, grid: Grid) -> float:
-    value = series.get("ConvolutionKernel", "")
-    first = str(value if isinstance(value, str) else next(iter(value), "")).strip()
-    return float(bool(_SHARP.fullmatch(first)))
+    first = next(iter(series.instances[0].texts("ConvolutionKernel")), "")
+    return float(bool(_SHARP.fullmatch(first.strip())))
 
 
 def _derived(series: Series, grid: Grid) -> float:
-    return float(any("DERIVED" in (one.get("ImageType") or ()) for one in series.instances))
+    return float(any("DERIVED" in one.texts("ImageType") for one in series.instances))
 
 
 MEASURES: dict[str, Callable[[Series, Grid], float]] = {
@@ -235,8 +233,8 @@ def label(series: Series) -> str:
 
 def number(series: Series) -> int:
     """SeriesNumber; one beyond all others where it is missing."""
-    found = series.get("SeriesNumber")
-    return 2**31 if found is None else int(found)
+    found = numbers(series.instances[0].header, "SeriesNumber", 1)
+    return 2**31 if found is None else int(found[0])
 
 
 def _class_name(uid: str) -> str:

@@ -24,7 +24,7 @@ from pipelines.study import Instance
 LARGEST_FRAME = 2**26  # pixels: a decoder takes memory for as many as a header of a few bytes declares
 AIR = -1024  # HU: what padding, and all that lies below it, becomes in CT
 _UNREADABLE = (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError, EOFError, NotImplementedError,
-               struct.error, zlib.error, BytesLengthException, InvalidDicomError)  # fmt: skip
+               OverflowError, struct.error, zlib.error, BytesLengthException, InvalidDicomError)  # fmt: skip
 _PREFERRED = ("pydicom", "pyjpegls", "pylibjpeg", "pillow", "gdcm")  # every plugin that pydicom has
 
 

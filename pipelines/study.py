@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeErr
 """What pydicom raises for bytes that are not what they say."""
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_MOST_INFLATED = 2**28  # bytes of one deflated dataset
+_MOST_INFLATED = 2**27  # bytes of one deflated dataset
 
 # What a value should look like is checked where it is used: pydicom would quote values that it dislikes, and with them
 # patients' names, in warnings that end in the log.
@@ -62,6 +62,14 @@ class Instance:
         """An attribute's value; `default` where it is absent or empty."""
         value = self.header.get(keyword)
         return default if value is None or value == "" else value
+
+    def texts(self, keyword: str) -> tuple[str, ...]:
+        """An attribute's values as text, whatever VR a sender gave it; none where it is absent or empty."""
+        value = self.get(keyword)
+        if value is None:
+            return ()
+        several = not isinstance(value, str | bytes) and isinstance(value, Sequence)
+        return tuple(map(str, value)) if several else (str(value),)
 
     @property
     def SOPClassUID(self) -> str:

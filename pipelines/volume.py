@@ -56,8 +56,9 @@ class Volume:
     @classmethod
     def from_grid(cls, grid: Grid) -> Volume:
         """Read the pixels of a grid's frames, each where it belongs."""
-        if (reason := pixels.why_not(grid.frames[0].instance)) is not None:
-            raise Unsuitable(f"{image(grid.frames[0].instance)}: {reason}")
+        for instance in {id(frame.instance): frame.instance for frame in grid.frames}.values():
+            if (reason := pixels.why_not(instance)) is not None:
+                raise Unsuitable(f"{image(instance)}: {reason}")
         kind = pixels.kind_of(grid.frames)
         by_instance: dict[int, list[tuple[int, Frame]]] = {}
         for index, frame in enumerate(grid.frames):

@@ -28,7 +28,7 @@ from tests.fuzz.target import MARKER
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 J2K, JLS, RLE, JPEG = (f"1.2.840.10008.1.2.{last}" for last in ("4.90", "4.80", "5", "4.50"))
-_BOMBS = (200, 400)  # MiB that a deflate bomb grows to: within the bound of pipelines.study, and beyond it
+_BOMBS = (120, 300)  # MiB that a deflate bomb grows to: within the bound of pipelines.study, and beyond it
 
 
 def slice_of(index: int, rows: int = 8, columns: int = 8, pixels: bytes | None = None) -> list[Element]:

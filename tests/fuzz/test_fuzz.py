@@ -10,7 +10,7 @@ from tests.fuzz import conversations, host
 from tests.fuzz.target import Input
 from tests.fuzz.targets import TARGETS
 
-INPUTS = {"wire": 100, "talk": 700, "identity": 1500, "commitment": 400, "files": 120}
+INPUTS = {"wire": 80, "talk": 500, "identity": 1200, "commitment": 400, "files": 100}
 
 
 def test_every_target_has_its_share() -> None:

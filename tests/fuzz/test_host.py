@@ -68,8 +68,9 @@ class Swells(Bad):
 
 
 class Leaks(Bad):
-    def go_wrong(self) -> None:
-        self._kept.append(bytes(range(256)) * (200 << 10))
+    def give(self, one: Input) -> Word:
+        self._kept.append(bytes(range(256)) * 400)
+        return "refused"
 
 
 class LosesAtTheEnd(Bad):
@@ -91,5 +92,5 @@ def test_the_campaign_notices(target: type[Bad], index: int, what: str, monkeypa
 
 
 def test_the_campaign_notices_memory_that_is_not_given_back() -> None:
-    (failure,) = host.campaign(Leaks, "bad", "seed", 0, 60, 20, patience=20).failures
+    (failure,) = host.campaign(Leaks, "bad", "seed", 0, 1000, 20, patience=20).failures
     assert "memory grew by" in failure.what

@@ -181,6 +181,30 @@ def test_a_kilobyte_that_declares_65535_rows_and_columns_is_refused_before_it_is
         Radiograph.from_instance(series.instances[0])
 
 
+@pytest.mark.parametrize("element", [Element(0x00080008, b"IS", b"12"), Element(0x00080008, b"IS", b"1\\2 "),
+                                     Element(0x00181210, b"IS", b"70"), Element(0x00200011, b"IS", b"1\\2 ")],
+                         ids=["ImageType is a number", "ImageType is numbers", "ConvolutionKernel is a number",
+                              "SeriesNumber is two"])  # fmt: skip
+def test_an_attribute_of_another_kind_broke_the_choice_of_a_series(element: Element, tmp_path: Path) -> None:
+    study = Study.from_files(slices(tmp_path, {element.tag: element}, count=24))
+    assert ct_lung.ACCEPTS.choose(study) is study.series[0]
+
+
+def test_one_slice_of_an_unknown_transfer_syntax_among_others_broke_the_reading_of_a_volume(tmp_path: Path) -> None:
+    paths = slices(tmp_path, {})
+    builders.relabelled(paths[1], EXPLICIT, "1.2.840.10008.9.9.9")
+    with pytest.raises(Unsuitable, match="cannot be decoded"):
+        Volume.from_series(Study.from_files(paths).series[0])
+
+
+def test_frames_without_number_broke_the_decoding_of_pixels(tmp_path: Path) -> None:
+    elements = [text(0x00280008, "IS", "1e999") if one.tag == 0x00280008 else one for one in slice_of(1)]
+    elements[-1] = Element(0x7FE00010, b"OB", _encapsulated([b"\0" * 100]), says=0xFFFFFFFF)
+    (series,) = Study.from_files([written(tmp_path, file_of(elements, "1.2.840.10008.1.2.5"))]).series
+    with pytest.raises(Unsuitable, match="cannot be decoded"):
+        Radiograph.from_instance(series.instances[0])
+
+
 def test_a_large_radiograph_is_taken(tmp_path: Path) -> None:
     path = builders.axial(tmp_path, builders.voxels((1, 5900, 4700)) // 2)[0]
     (series,) = Study.from_files([path]).series
