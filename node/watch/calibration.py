@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,8 @@ class Calibration:
     """Bets on a label y given the probability p that was stored at inference: the odds are others, or the slope is.
 
     For y = 1 the e-value is r(p), for y = 0 (1 - p r) / (1 - p): the mean is 1 for every p. `edges`: of the cells of p,
-    ascending; `ratios`: (cells, bets), r; `guard`: (bets,) what all is divided by.
+    ascending; `ratios`: (cells, bets), r; `largest`: of each cell; `guard`: (bets,)
+    what all is divided by.
     """
 
     edges: tuple[float, ...]
@@ -31,11 +32,15 @@ class Calibration:
     guard: Floats
     weights: Floats
     names: tuple[str, ...]
+    largest: tuple[float, ...]
 
     def e(self, p: float, y: bool) -> Floats:
         """E-values of one labelled study."""
         p = min(max(p, _CUT), 1 - _CUT)
-        r = np.minimum(self.ratios[bisect_right(self.edges, p)], 0.995 / p)
+        cell = bisect_right(self.edges, p)
+        r = self.ratios[cell]
+        if self.largest[cell] > 0.995 / p:
+            r = np.minimum(r, 0.995 / p)
         return (r if y else (1 - p * r) / (1 - p)) / self.guard
 
     def many(self, p: Floats, y: Floats) -> Floats:
@@ -65,16 +70,17 @@ def calibration(prevalence: float, stored: Sequence[float] = (), size: float = m
         columns.append(1 / (1 + np.exp(-(middle + slope * (logit - middle)))) / p)
         weights.append(weight)
         names.append(f"slope {slope:g}")
-    found = Calibration(
-        tuple(edge[1:-1]), np.stack(columns, axis=1), np.ones(len(columns)), np.array(weights), tuple(names)
-    )
+    ratios = np.stack(columns, axis=1)
+    largest = tuple(float(one) for one in ratios.max(axis=1))
+    edges = tuple(float(one) for one in edge[1:-1])
+    found = Calibration(edges, ratios, np.ones(len(names)), np.array(weights), tuple(names), largest)
     if math.isinf(size) or not len(stored):
         return found
     known = np.clip(np.asarray(stored, dtype=float), _CUT, 1 - _CUT)
     yes, no = found.many(known, np.ones(len(known))), found.many(known, np.zeros(len(known)))
     square = (known[:, None] * yes**2 + (1 - known[:, None]) * no**2).mean(axis=0)
     guard = 1 + np.asarray(allowance(size, np.sqrt(np.maximum(square - 1, 0.0))))
-    return Calibration(found.edges, found.ratios, guard, found.weights, found.names)
+    return replace(found, guard=guard)
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,8 @@ class Share:
 
     def e(self, p: float) -> Floats:
         """(bets,) e-values of one probability."""
-        return self.many(np.array(p))
+        e = (self.top[0] + self.top[1] * p) / (self.bottom[0] + self.bottom[1] * p)
+        return e if self.temper == 1 else e**self.temper
 
     def many(self, p: Floats) -> Floats:
         """(...) probabilities -> (..., bets); the same numbers as `e` gives."""

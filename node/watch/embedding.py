@@ -66,14 +66,15 @@ def whitening(x: Floats, parts: int = 16) -> Whitening:
 class Normal:
     """What whitened vectors are while nothing has changed. `size`: studies of the baseline.
 
-    `design`: (parts,) design effects; each part is divided by the root of its own, so that sums over many days have
-    variance 1 for each study again. `sample`: (n, parts), so divided, or None for standard normal ones.
+    `design`: (parts,) design effects; each part is multiplied by `scale`, 1 / root of its own, so that sums over many
+    days have variance 1 for each study again. `sample`: (parts, n), so scaled, or None for standard normal ones.
     """
 
     parts: int
     sample: Floats | None
     size: float
     design: Floats
+    scale: Floats
 
     @classmethod
     def of(cls, z: Floats, size: float, design: Floats | None = None) -> Normal:
@@ -82,12 +83,13 @@ class Normal:
         spread = np.maximum(some.std(axis=0), 1e-12)
         some = (some - some.mean(axis=0)) * (z.std(axis=0) / spread) + z.mean(axis=0)
         design = np.ones(z.shape[1]) if design is None else design
-        return cls(z.shape[1], some / np.sqrt(design), size, design)
+        scale = 1 / np.sqrt(design)
+        return cls(z.shape[1], np.ascontiguousarray((some * scale).T), size, design, scale)
 
     @classmethod
     def standard(cls, parts: int) -> Normal:
         """Where the law is known to be standard normal, and studies independent."""
-        return cls(parts, None, math.inf, np.ones(parts))
+        return cls(parts, None, math.inf, np.ones(parts), np.ones(parts))
 
 
 class Learnt(NamedTuple):
@@ -124,7 +126,7 @@ def bet(state: Learnt, z: Floats, normal: Normal) -> tuple[Learnt, Floats]:
 
     The bet depends on earlier vectors only.
     """
-    column = (z / np.sqrt(normal.design))[..., None, :]
+    column = (z * normal.scale)[..., None, :]
     e = np.exp(np.add.reduce(state.mu * column, axis=-1) - state.half)
     means = state.means + _SPEEDS * (column - state.means)
     count = state.studies + 1
@@ -158,7 +160,7 @@ def _log_mean(mu: Floats, normal: Normal) -> Floats:
     square = (mu * mu).sum(axis=-1)
     if normal.sample is None:
         return square / 2
-    value = np.log(np.exp(np.einsum("...d,nd->...n", mu, normal.sample)).mean(axis=-1))
+    value = np.log(np.exp(mu @ normal.sample).mean(axis=-1))
     along = square / np.maximum((mu * mu / normal.design).sum(axis=-1), 1e-12)
     guard = _FOUND * math.sqrt(normal.parts / normal.size) * np.sqrt(square)
     return value * np.maximum(along, 1.0) + guard
