@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import struct
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -207,6 +208,17 @@ def bomb(path: Path, rows: int = 65535, columns: int = 65535, frames: int = 1, t
         dataset.PixelData = dataset.PixelData[:160]
     dataset.save_as(path)
     return path
+
+
+def bare(size: int = 1000, fill: int = 0) -> bytes:
+    """A DICOM file of `size` bytes that a reader of headers takes: file meta information and bytes for pixels."""
+    meta = b"".join(
+        struct.pack("<HH2sH", 2, element, b"UI", len(uid)) + uid
+        for element, uid in ((2, b"1.2.840.10008.5.1.4.1.1.2\0"), (3, b"1.2.3.45"), (0x10, b"1.2.840.10008.1.2.1\0"))
+    )
+    head = b"\0" * 128 + b"DICM" + meta + struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, 0)
+    pixels = size - len(head)
+    return head[:-4] + struct.pack("<I", pixels) + bytes([fill]) * pixels
 
 
 def _item(**attributes: object) -> Items:

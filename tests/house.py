@@ -15,6 +15,7 @@ from node.queries import Queries
 from node.sections import Keep
 from node.spool import Spool
 from node.store import Answer, Job, JobResult, NewOutput, OutputFile, Store
+from tests.builders import bare
 from tests.conftest import Arrivals, Clock
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -31,7 +32,7 @@ class House:
     def file(self, study: str, number: int, content: bytes | None = None) -> str:
         """A received file as old as files are that are purged, whatever the test's clock says."""
         path = self.spool.incoming / "x"
-        path.write_bytes(content or bytes([number]) * 1000)
+        path.write_bytes(content or bare(1000, number))
         relative = self.spool.put(path, study, f"{number:064x}")
         os.utime(self.spool.path(relative), (0, 0))
         return relative

@@ -87,7 +87,9 @@ def _received(house: House, sending: Sending) -> Iterator[str]:
         elif _dataset(spool.path(row.path)) != _dataset(sent):
             yield f"instance {uid} was acknowledged and its file {row.path} has other bytes"
     told = [
-        e.body["sop_uid"] for e in house.node.queries.events(f"study/{sending.uid}") if e.type == "instance.received"
+        str(e.body.get("sop_uid"))
+        for e in house.node.queries.events(f"study/{sending.uid}")
+        if e.type == "instance.received"
     ]
     if sorted(told) != sorted(by_uid):
         yield f"study {sending.uid}: {len(told)} events instance.received for {len(by_uid)} rows"

@@ -15,6 +15,7 @@ from node.retention import DAY
 from node.routes import Routes
 from node.spool import Spool
 from node.store import Store
+from tests.builders import bare
 from tests.conftest import Arrivals, Clock
 from tests.house import CT, House
 
@@ -50,7 +51,7 @@ def test_a_purged_instance_that_comes_again_is_kept_and_its_file_is_not_deleted(
         """The sender repeats an instance after the rows are marked, before the files are deleted."""
         nonlocal put
         gone = mark(*arguments)
-        path.write_bytes(bytes([1]) * 1000)
+        path.write_bytes(bare(1000, 1))
         put = house.spool.put(path, "1.2.3", f"{1:064x}")
         return gone
 

@@ -280,7 +280,8 @@ def test_what_is_unchanged_runs_again_where_its_result_was_withdrawn(
               "model": {**Counts.model, "pipeline_version": "1"}, "withdrawn": withdrawn}  # fmt: skip
     named = {str(path): digest for path, digest in files.items()}
     pipeline = Counts()
-    outcome = child.answer(pipeline, Request("1.2", 2, "counts", 0.0, named, tmp_path, former), Ready())  # type: ignore[arg-type]
+    study = Study.from_files(files).StudyInstanceUID
+    outcome = child.answer(pipeline, Request(study, 2, "counts", 0.0, named, tmp_path, former), Ready())  # type: ignore[arg-type]
     assert (outcome.word, bool(pipeline.runs)) == ("skipped", ran)
     assert outcome.reason.startswith("it is a test" if ran else "unchanged")
 

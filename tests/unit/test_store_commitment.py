@@ -16,6 +16,7 @@ from node.routes import Routes
 from node.sections import Node, Peer, Route
 from node.spool import Spool
 from node.store import Answer, JobResult, NewOutput, OutputFile, Store
+from tests.builders import bare
 from tests.conftest import Arrivals, Clock
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -175,7 +176,7 @@ def test_a_request_about_the_former_revision_says_nothing_about_a_late_instance(
 def test_a_study_closes_without_its_quiet_time_on_that_evidence_with_its_reason(
     arrivals: Arrivals, store: Store, queries: Queries, spool: Spool, clock: Clock
 ) -> None:
-    (spool.root / "studies" / "x").write_bytes(b"\0" * 128 + b"DICM")
+    (spool.root / "studies" / "x").write_bytes(bare())
     arrivals.add(1, path="studies/x")
     pacs = Peer(name="pacs", ae_title="PACS", host="h", port=1)
     route = Route(name="chest", match={"Modality": "CT"}, pipelines=("ct-lung",), send_to=("pacs",))
