@@ -120,8 +120,8 @@ def _print_watch(families: list[dict[str, Any]], routes: list[dict[str, Any]], a
         if not one["channels"]:
             continue
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for title in ("", "channel", "state", "evidence", "sees within 90 days", "studies", "days"):
-            table.add_column(title, justify="right" if title in ("evidence", "studies", "days") else "left")
+        for title in ("", "channel", "state", "of alarm", "sees within 90 days", "studies", "days"):
+            table.add_column(title, justify="right" if title in ("of alarm", "studies", "days") else "left")
         for seen in one["channels"]:
             level = f"[{_COLOUR[seen['level']]}]{seen['level']}[/]"
             days = "" if seen["days"] is None else f"{seen['days']:.1f}" if seen["days"] < 10 else f"{seen['days']:.0f}"

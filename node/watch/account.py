@@ -25,6 +25,9 @@ WINDOW = 2000  # studies before an alarm that its story looks back on
 _EXAMPLES = 12
 _TABLES = 12  # features of which the tables are told
 _FEWEST = 8  # studies after the change; with fewer the last so many are taken
+_FEWEST_CAUSE = 20  # studies after the change, to tell prevalence from acquisition
+
+Columns = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,10 @@ def story(normal: Normal, happening: Happening, before: Past, tolerance: float) 
     watched = normal.parts[happening.part]
     channel = watched.channels[watched.names.index(happening.channel)]
     since = _since(normal, happening, channel, before)
-    later = [one for one in before.units if one.seq >= since.seq] if since else []
-    if len(later) < _FEWEST:
-        later = list(before.units[-_FEWEST:])
-    columns = normal.baseline.columns
+    concerned = [one for one in before.units if _belongs(happening.channel, one.seen)]
+    count = sum(1 for one in concerned if since is not None and one.seq >= since.seq)
+    later = concerned[-max(count, _FEWEST) :]
+    columns = _of_group(happening.channel, normal.baseline.columns)
     now = [observed(one.seen, normal.white) for one in later]
     after = {name: [one.get(name) for one in now] for name in columns if _is_feature(name, columns[name])}
     differences = attribution.compare_all({name: columns[name] for name in after}, after) if later else []
@@ -60,11 +63,12 @@ def story(normal: Normal, happening: Happening, before: Past, tolerance: float) 
         "channel": happening.channel, "group": kinds.group_of(happening.channel),
         "statistic": happening.statistic, "threshold": watched.threshold, "alone": happening.alone,
         "since": since.at if since else happening.at, "since_study": since.study_uid if since else happening.study_uid,
-        "studies": len(later), "baseline": {"id": normal.key, "studies": len(normal.baseline.days)},
+        "studies": count,
+        "compared_with": len(later), "baseline": {"id": normal.key, "studies": len(normal.baseline.days)},
         "differences": [_plain(one) for one in differences if one.found][:_TABLES],
         "compared": len(differences),
         "own": next((_plain(one) for one in differences if one.feature == feature), None),
-        "devices": _devices(feature, normal, now), "cause": _cause(feature, normal, now),
+        "devices": _devices(feature, columns, now), "cause": _cause(feature, columns, now),
         "examples": [one.study_uid for one in later[-_EXAMPLES:]],
     }  # fmt: skip
     if isinstance(channel, Concordance) or happening.channel.startswith(kinds.LABELLED):
@@ -88,8 +92,24 @@ def says(story: Mapping[str, Any]) -> str:
         name: second.get(name, 0.0) - first.get(name, 0.0) for name in {*first, *second} if name.startswith("share of ")
     }
     shares["missing"] = second["missing"] - first["missing"]
+    if fresh := [name for name in shares if not first.get(name) and second.get(name, 0.0) > 0 and name != "missing"]:
+        shares = {name: shares[name] for name in fresh}  # what was never there says most
     name = max(sorted(shares), key=lambda one: abs(shares[one]))
     return f"{what}: {name} {first.get(name, 0.0):.0%} before, {second.get(name, 0.0):.0%} after"
+
+
+def _belongs(channel: str, seen: Mapping[str, Any]) -> bool:
+    """Whether a study is of the channel's subgroup; all are where it has none."""
+    by, _, value = channel.partition("@")[2].partition("=")
+    return not by or (seen.get(by) is not None and str(seen[by]) == value)
+
+
+def _of_group(channel: str, columns: Columns) -> Columns:
+    by, _, value = channel.partition("@")[2].partition("=")
+    if by not in columns:
+        return columns
+    rows = [row for row, one in enumerate(columns[by]) if one is not None and str(one) == value]
+    return {name: [values[row] for row in rows] for name, values in columns.items()}
 
 
 def _is_feature(name: str, values: Sequence[Any]) -> bool:
@@ -148,9 +168,8 @@ def _plain(one: Difference) -> dict[str, Any]:
             "after": dict(one.after), "found": one.found}  # fmt: skip
 
 
-def _devices(feature: str | None, normal: Normal, now: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _devices(feature: str | None, columns: Columns, now: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The alarm's feature for each device: what came from it now, against what it sent before."""
-    columns = normal.baseline.columns
     by = next((name for name in kinds.groups_of(columns) if name.startswith("device.")), None)
     if by is None or not now:
         return []
@@ -166,9 +185,8 @@ def _devices(feature: str | None, normal: Normal, now: Sequence[Mapping[str, Any
     ]  # fmt: skip
 
 
-def _cause(feature: str | None, normal: Normal, now: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _cause(feature: str | None, columns: Columns, now: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Prevalence or acquisition, by the finding that changed most; None where there is nothing to ask."""
-    columns = normal.baseline.columns
     best: dict[str, Any] | None = None
     most = -1.0
     if feature is None:
@@ -179,7 +197,7 @@ def _cause(feature: str | None, normal: Normal, now: Sequence[Mapping[str, Any]]
             continue
         pairs = [(columns[feature][row], columns[name][row]) for row in rows if columns[name][row] is not None]
         later = [(one.get(feature), one[name]) for one in now if one.get(name) is not None]
-        if len(pairs) < _FEWEST or len(later) < _FEWEST or not 0 < sum(p for _, p in pairs) < len(pairs):
+        if len(pairs) < _FEWEST or len(later) < _FEWEST_CAUSE or not 0 < sum(p for _, p in pairs) < len(pairs):
             continue
         found = attribution.prevalence_or_acquisition(
             feature, [one for one, _ in pairs], [one for one, _ in later], [p for _, p in pairs], [p for _, p in later]

@@ -150,6 +150,8 @@ def _labelled(baseline: Baseline, name: str, known: list[Any], rule: Rule) -> li
     if not negative or not positive:
         return []
     false, missed = said.count((True, False)), said.count((False, True))
+    if false == negative or missed == positive:  # the model never agreed: nothing can become worse
+        return []
     return [channels.concordance(name, (false, negative), (missed, positive), rule.weight, rate)]
 
 

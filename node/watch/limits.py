@@ -122,8 +122,9 @@ def habit(arrivals: Sequence[float], now: float, budget: float) -> Habit | None:
     hours = np.arange(int(at[0] // HOUR), int(at[-1] // HOUR) + 1) % WEEK
     seen = np.bincount(hours, minlength=WEEK)
     rates = np.bincount((at // HOUR).astype(int) % WEEK, minlength=WEEK) / np.maximum(seen, 1)
-    # An hour has seen a few weeks only: it borrows from its neighbours and from the same hour of other days.
-    rates = 0.5 * rates + 0.5 * np.tile(rates.reshape(7, 24).mean(axis=0), 7)
+    # An hour has seen a few weeks only: it borrows from the same hour of other days, as far as its own day is busy.
+    table = rates.reshape(7, 24)
+    rates = (0.5 * table + 0.5 * np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()).ravel()
     learnt = Habit(rates, 0.0)
     longest = max(learnt.expected(one, other) for one, other in itertools.pairwise(at))
     a_year = len(at) / (at[-1] - at[0]) * 365 * 24 * HOUR

@@ -60,11 +60,12 @@ def smallest(channel: Channel, h: float, normal: Normal) -> tuple[str, Sight | N
         return "nothing: it is never observed", None
     see: Callable[[float], Sight]
     if isinstance(channel, Number):
-        # Rows after the steps of u are for a missing value.
+        missing = 1 - len(normal.baseline.known(channel.name)) / len(normal.baseline.days)
+        gone = np.zeros(len(channel.bets.table))
+        gone[-1] = missing  # the last row is for a missing value
+
         def see(shift: float) -> Sight:
-            return power.sight(
-                channel.bets, _padded(power.moved(channel.bets, shift), len(channel.bets.table)), h, rate
-            )
+            return power.sight(channel.bets, power.moved(channel.bets, shift) * (1 - missing) + gone, h, rate)
 
         return _told(see, normal, _SHIFTS, "a shift of {:g} sd", rate)
     if isinstance(channel, Category):
@@ -127,7 +128,7 @@ def smallest(channel: Channel, h: float, normal: Normal) -> tuple[str, Sight | N
             return power.sight(channel.bets, symbols, h * channel.rate, rate)
 
         return _told(see, normal, _FACTORS, "{:g} times the disagreement", rate)
-    return "learns where to look: see the measured delays in docs/monitoring.md", None
+    return "learns where to look (docs/monitoring.md)", None
 
 
 def _told(
@@ -138,10 +139,6 @@ def _told(
         worst = words.format(candidates[-1]) if candidates else "any change"
         return f"blind within {HORIZON:g} days, even to {worst}", None
     return words.format(found[0]), found[1]
-
-
-def _padded(shares: Any, rows: int) -> Any:
-    return np.append(shares, np.zeros(rows - len(shares)))[:rows]
 
 
 def _best(logs: Any, shares: Any, weights: Any, h: float, rate: float) -> Sight:

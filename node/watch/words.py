@@ -73,7 +73,7 @@ def page(alarm: Mapping[str, Any]) -> list[str]:
         ]
     lines += [
         f"  since      about {when(story['since'])}, study {story['since_study']}",
-        f"  raised     {when(alarm['opened_at'])}, {story['studies']} studies later",
+        f"  raised     {when(alarm['opened_at'])}, after {story['studies']} studies from then on",
         f"  evidence   {story['statistic']:,.0f}, alarm from {story['threshold']:,.0f}"
         + ("" if story["alone"] else " (with other channels; none alone)"),
     ]
@@ -84,7 +84,7 @@ def page(alarm: Mapping[str, Any]) -> list[str]:
         )
     elif "false" in story:
         lines.append(f"  reports    {story['labels']}: {story['false']} false, {story['missed']} missed")
-    lines += ["", "Before and after", *_tables(story)]
+    lines += ["", f"Before and after (the last {story['compared_with']} studies)", *_tables(story)]
     if story["devices"]:
         lines += ["", "By device", *_devices(story["devices"])]
     lines += ["", "Patients or images?", f"  {_cause(story['cause'])}"]
@@ -121,8 +121,7 @@ def _tables(story: Mapping[str, Any]) -> list[str]:
         return [f"  none of {story['compared']} features differs by itself (tests corrected for their number)"]
     lines = []
     for one in shown:
-        sure = "" if one["found"] else "   (not sure by itself)"
-        lines.append(f"  {one['feature']}{sure}")
+        lines.append(f"  {one['feature']}")
         lines += [f"    {line}" for line in _sides(one["before"], one["after"])]
     return lines
 
