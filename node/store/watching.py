@@ -21,8 +21,8 @@ RESOLUTIONS = ("false-alarm", "data-fixed", "accepted-change", "model-changed")
 
 @dataclass(frozen=True)
 class NewAlarm:
-    """An alarm that was raised. `kind`: drift, limit or silence; `seq`: of the event that raised it; `stop`: whether
-    the stop-rule applies."""
+    """An alarm that was raised. `kind`: drift, limit, silence or golden; `seq`: of the event that raised it; `stop`:
+    whether the stop-rule applies."""
 
     family: str
     channel: str

@@ -146,8 +146,11 @@ def _family(connection: sa.Connection, event: Event, site: str, last: Families) 
 
 
 def _last_model(connection: sa.Connection, pipeline: str, before: int) -> Mapping[str, Any] | None:
+    of_pipeline = events.c.body.contains(f'"pipeline":"{pipeline}"', autoescape=True)
     query = (
-        sa.select(events.c.body).where(events.c.seq < before, events.c.type == "job.done").order_by(events.c.seq.desc())
+        sa.select(events.c.body)
+        .where(events.c.seq < before, events.c.type == "job.done", of_pipeline)
+        .order_by(events.c.seq.desc())
     )
     for text in connection.execute(query).scalars():
         body = json.loads(text)

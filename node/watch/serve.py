@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from node import logs
+from node.audit import Event
 from node.config import Config
 from node.errors import TryAgain
 from node.queries import Queries
@@ -17,7 +18,7 @@ from node.store import Cleared, Grown, NewAlarm, Notice, Step, Store
 from node.watch import account, kinds, limits, stop_rule, tell
 from node.watch.course import Course, Happening
 from node.watch.normal import Normal, digest
-from node.watch.observe import Source
+from node.watch.observe import Source, seconds
 from node.watch.stop_rule import SetMode
 from node.watch.watcher import Taken, Watcher
 
@@ -106,7 +107,7 @@ class Watch:
                 log.error("alarm", family=one.family, channel=one.channel, says=one.says)
         still = {(one.family, one.channel) for one in crossed}
         for alarm in self._queries.alarms(open_only=True):
-            if alarm["kind"] != "drift" and (alarm["family"], alarm["channel"]) not in still:
+            if alarm["kind"] in ("limit", "silence") and (alarm["family"], alarm["channel"]) not in still:
                 self._store.clear_alarm(alarm["family"], alarm["channel"], "its cause has gone", via)
                 log.info("alarm over", family=alarm["family"], channel=alarm["channel"])
 
@@ -114,6 +115,7 @@ class Watch:
         happened = [
             self._told(connection, family, normal, course, one) for family, normal, course, one in taken.happened
         ]
+        happened += [_golden(event) for event in taken.golden]
         states = {family: (taken.seq, text) for family, text in self.watcher.states(taken.moved).items()}
         grown = [self._grown(family, normal) for family, normal in taken.grown]
         own = self.watcher.own_state()
@@ -141,6 +143,16 @@ class Watch:
         text = normal.to_text()
         summary = {"studies": len(normal.baseline.days), "per_day": normal.per_day, "thresholds": normal.thresholds}
         return Grown(family, normal.key, normal.baseline.version, digest(text), text, summary)
+
+
+def _golden(event: Event) -> NewAlarm | Cleared:
+    """A golden set that does not hold is an alarm, and a case for the stop-rule, until it holds or is accepted anew."""
+    if event.type != "golden.mismatch":
+        return Cleared(event.object, "golden", f"{event.type} by {event.actor}")
+    pipeline = event.object.removeprefix("pipeline/")
+    says = f"golden set of {pipeline}: the same synthetic study gives another result than the one on record"
+    story = {"says": says, "since": seconds(event), "facts": dict(event.body)}
+    return NewAlarm(event.object, "golden", "golden", event.seq, story, stop=True)
 
 
 def _log(step: Step) -> None:

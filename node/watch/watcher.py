@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.audit import Event
-from node.schema import baselines, watch_states
+from node.schema import baselines, events, watch_states
 from node.watch import course as courses
 from node.watch import observe
 from node.watch.baseline import joined
@@ -20,6 +20,7 @@ from node.watch.observation import Observation
 from node.watch.observe import JOBS, Families, Source, Units, day_of, key_of
 
 CONTROL = ("baseline.accepted", "alarm.resolved")
+GOLDEN = ("golden.mismatch", "golden.passed", "golden.accepted")  # runs of a pipeline's golden set
 ALL = "*"  # the row that says how far the log is read
 _AT_ONCE = 100  # events of one transaction
 
@@ -27,12 +28,13 @@ _AT_ONCE = 100  # events of one transaction
 @dataclass
 class Taken:
     """What some events changed. `moved`: families with a new state; `happened`: (family, normal, course after, what);
-    `grown`: (family, normal)."""
+    `grown`: (family, normal); `golden`: events about golden sets."""
 
     seq: int
     moved: set[str] = field(default_factory=set)
     happened: list[tuple[str, Normal, Course, Happening]] = field(default_factory=list)
     grown: list[tuple[str, Normal]] = field(default_factory=list)
+    golden: list[Event] = field(default_factory=list)
 
 
 class Watcher:
@@ -41,15 +43,15 @@ class Watcher:
     def __init__(self, site: str, sources: Mapping[str, Source] | None = None) -> None:
         """`sources`: what labels and reviews observe, by the event's type."""
         self.site, self.sources = site, dict(sources or {})
-        self.seq = 0
+        self.seq, self._looked = 0, 0
         self.courses: dict[str, Course] = {}
         self.normals: dict[str, Normal] = {}
         self.last: Families = {}
-        self.types = (*JOBS, *CONTROL, *self.sources)
+        self.types = (*JOBS, *CONTROL, *GOLDEN, *self.sources)
 
     def load(self, connection: sa.Connection) -> None:
         """What the database says. ValueError: a baseline is not what was signed for."""
-        self.seq, self.courses, self.normals, self.last = 0, {}, {}, {}
+        self.seq, self._looked, self.courses, self.normals, self.last = 0, 0, {}, {}, {}
         for row in connection.execute(sa.select(watch_states)):
             state = json.loads(row.state)
             if row.family == ALL:
@@ -71,14 +73,20 @@ class Watcher:
 
     def take(self, connection: sa.Connection, limit: int = _AT_ONCE, upto: int | None = None) -> Taken | None:
         """Move on by at most `limit` events that matter; None when there is none. The database is only read."""
-        found = observe.read(connection, self.seq, self.types, limit, upto)
+        end = connection.execute(sa.select(sa.func.max(events.c.seq))).scalar() or 0
+        if upto is None and end <= self._looked:
+            return None
+        found = observe.read(connection, max(self.seq, self._looked), self.types, limit, upto)
         if not found:
+            self._looked = end  # nothing up to there matters: it is not read again at each look
             return None
         told = observe.of_events(connection, found, self.site, self.last, self.sources)
         taken = Taken(found[-1].seq)
         for event in found:
             if event.type in CONTROL:
                 self._decided(connection, event, taken)
+            elif event.type in GOLDEN:
+                taken.golden.append(event)
             for one in told.get(event.seq, ()):
                 self._observed(connection, one, taken)
         self.seq = taken.seq

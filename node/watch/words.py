@@ -12,6 +12,12 @@ _CAUSES = {
     "both": "The mix of findings has changed, but that explains only a part: look at how images are made, too.",
     "unclear": "Too little to tell whether the patients or the images changed.",
 }
+_KINDS = {
+    "limit": "A fixed limit, not a statistic: it is over when its cause is.",
+    "silence": "Look at the sender, the network and the forwarding rule. It is over with the next study.",
+    "golden": "Weights, driver, library or preprocessing changed: do not rely on the model until someone has looked. "
+    "It is over when a run agrees again, or a person accepts the new result.",
+}
 _NEXT = {
     1: "Look at one of the examples: are slices or attributes missing? Ask who changed the export or the protocol.",
     2: "Was a device, its software or a protocol changed? If so and results are good, accept a new baseline.",
@@ -65,12 +71,7 @@ def page(alarm: Mapping[str, Any]) -> list[str]:
         f"  state      {_state(alarm)}",
     ]  # fmt: skip
     if alarm["kind"] != "drift":
-        return [
-            *lines,
-            f"  raised     {when(alarm['opened_at'])}",
-            "",
-            "A fixed limit, not a statistic: it is over when its cause is.",
-        ]
+        return [*lines, f"  raised     {when(alarm['opened_at'])}", "", _KINDS[str(alarm["kind"])]]
     lines += [
         f"  since      about {when(story['since'])}, study {story['since_study']}",
         f"  raised     {when(alarm['opened_at'])}, after {story['studies']} studies from then on",

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from node import audit
 from node.errors import GiveUp, IllegalMove
 from node.queries import Queries
 from node.store import NewAlarm, Step, Store
 from node.watch import limits, stop_rule, tell
 from tests.conftest import Clock
-from tests.watching import FAMILY, Traffic, config, watching
+from tests.watching import FAMILY, Traffic, config, run, watching
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -158,6 +159,30 @@ def test_the_stop_rule_holds_the_routes_of_the_pipeline_once(store: Store, queri
     assert (route, mode, by) == ("chest", "review", "watch") and "alarm 1" in why
     [event] = [event for event in queries.events("alarm/1") if event.type == "alarm.stopped"]
     assert event.body["held"] == ["chest"]
+
+
+def test_a_golden_set_that_does_not_hold_is_an_alarm_until_it_does(
+    store: Store, queries: Queries, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tell_log(type_: str) -> None:
+        monkeypatch.setitem(audit.TYPES, type_, "of a golden set")  # type: ignore[index]
+        with store.engine.begin() as connection:
+            audit.append(connection, clock(), type_, "work", "pipeline/cxr-triage", {"moved": ["p"]})
+
+    watch = watching(store, config(on_stop="mark"))
+    for _ in range(2):
+        tell_log("golden.mismatch")
+        run(watch)
+    [alarm] = queries.alarms(open_only=True)
+    assert alarm["kind"] == "golden" and alarm["stop"] == "due" and "cxr-triage" in alarm["story"]["says"]
+    watch.look_at_limits()
+    assert queries.alarms(open_only=True) != [], "time alone does not clear it"
+    watch.look_around()
+    [alarm] = queries.alarms(open_only=True)
+    assert alarm["stop"] == "done"
+    tell_log("golden.passed")
+    run(watch)
+    assert queries.alarms(open_only=True) == []
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------
