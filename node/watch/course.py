@@ -9,7 +9,7 @@ from typing import Any
 
 from node.watch import family as detectors
 from node.watch.baseline import BATCH, LAG_DAYS, LAG_STUDIES
-from node.watch.family import ALARM, QUIET, WATCH, State
+from node.watch.family import ALARM, WATCH, State
 from node.watch.normal import Normal, carried
 from node.watch.observation import Observation
 from node.watch.observe import PATIENT, Units, day_of
@@ -23,10 +23,10 @@ class Course:
     """The state of one family.
 
     `baseline`: the accepted one's row, 0 for none; `version`: of it, as it has grown. `units`: since the start or the
-    baseline. `day`, `patients`: of the newest day, to count each patient once. `parts`: the detectors. `noticed`: new
-    categories that were told. `waiting`: (day, how many) that may join the baseline; `joined`: seq after which they
-    came, and `joined_from` one before that day began. `day_start`: seq before the newest day began. `keep`: no alarm
-    since they began to wait was more than a false one.
+    baseline. `day`, `patients`: of the newest day, to count each patient once. `parts`: the detectors; `channels`: the
+    names of theirs, in order. `noticed`: new categories that were told. `waiting`: (day, how many) that may join the
+    baseline; `joined`: seq after which they came, and `joined_from` one before that day began. `day_start`: seq before
+    the newest day began. `keep`: no alarm since they began to wait was more than a false one.
     """
 
     baseline: int = 0
@@ -37,6 +37,7 @@ class Course:
     patients: tuple[str, ...] = ()
     day_start: int = 0
     parts: Mapping[str, State] = field(default_factory=dict)
+    channels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     noticed: tuple[str, ...] = ()
     waiting: tuple[tuple[int, int], ...] = ()
     joined: int = 0
@@ -52,6 +53,7 @@ class Course:
         """Plain data; floats keep every bit."""
         data = {name: getattr(self, name) for name in self.__dataclass_fields__}
         data["parts"] = {part: state.to_json() for part, state in sorted(self.parts.items())}
+        data["channels"] = {part: list(names) for part, names in sorted(self.channels.items())}
         data["waiting"] = [list(one) for one in self.waiting]
         return data | {"patients": list(self.patients), "noticed": list(self.noticed)}
 
@@ -60,6 +62,7 @@ class Course:
         """What `to_json` gave."""
         return cls(**{
             **data, "parts": {part: State.from_json(one) for part, one in data["parts"].items()},
+            "channels": {part: tuple(names) for part, names in data["channels"].items()},
             "waiting": tuple((day, count) for day, count in data["waiting"]),
             "patients": tuple(data["patients"]), "noticed": tuple(data["noticed"]),
         })  # fmt: skip
@@ -84,7 +87,7 @@ def begin(normal: Normal, course: Course, seq: int) -> Course:
     """A new baseline was accepted by event `seq`: the evidence begins anew, and so does what may join it."""
     return replace(
         course, baseline=normal.key, version=normal.baseline.version, accepted=seq, units=0, noticed=(), waiting=(),
-        parts={part: family.start() for part, family in normal.parts.items()}, joined=seq,
+        parts={part: family.start() for part, family in normal.parts.items()}, channels=_names(normal), joined=seq,
         joined_from=min(seq, course.day_start), keep=True,
     )  # fmt: skip
 
@@ -181,15 +184,10 @@ def grow(before: Normal, after: Normal, course: Course, count: int, seq: int, da
         part: carried(before.parts[part], family, course.parts[part]) if part in before.parts else family.start()
         for part, family in after.parts.items()
     }
-    return replace(course, version=after.baseline.version, parts=parts, waiting=tuple(left), joined=seq,
+    return replace(course, version=after.baseline.version, parts=parts, channels=_names(after),
+                   waiting=tuple(left), joined=seq,
                    joined_from=day_start)  # fmt: skip
 
 
-def levels(normal: Normal, course: Course) -> dict[str, str]:
-    """Channel -> quiet, watch or alarm."""
-    return {
-        name: level
-        for part, watched in normal.parts.items()
-        for name, level in zip(watched.names, course.parts[part].levels, strict=True)
-        if level in (QUIET, WATCH, ALARM)
-    }
+def _names(normal: Normal) -> dict[str, tuple[str, ...]]:
+    return {part: family.names for part, family in normal.parts.items()}

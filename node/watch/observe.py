@@ -72,7 +72,9 @@ def of_events(
                 continue
             # A failed job may run again, and then has other features: only what the event says stays true.
             known = {"service.failed": 1.0} if event.type == "job.failed" else row["features"]
-            seen = {**known, PATIENT: row["patient"]}
+            # And its patient is another unit than that of a result that comes later on the same day.
+            patient = f"{row['patient'][:11]}!" if event.type == "job.failed" else row["patient"]
+            seen = {**known, PATIENT: patient}
             told[event.seq] = [Observation(event.seq, seconds(event), family, _study(event), seen)]
         if event.type in sources:
             told.setdefault(event.seq, []).extend(

@@ -25,6 +25,8 @@ from node.watch.watcher import Taken, Watcher
 log = logs.get(__name__)
 EVERY = 1.0  # seconds between two looks at the log
 _LIMITS_EVERY = 60.0  # seconds between two looks at fixed limits
+_AROUND_EVERY = 5.0  # and at what is to be told
+_AFTER_FAILURE = 10.0  # seconds
 
 
 def serve(
@@ -43,6 +45,7 @@ def serve(
             log.warning("watch waits", reason=error.reason)
         except Exception as error:  # noqa: BLE001  the loop's one broad except: a defect must not end the watch
             log.error("watch failed", error=type(error).__name__, where=logs.where(error))
+            stop.wait(_AFTER_FAILURE)
         if not more:
             stop.wait(EVERY)
 
@@ -57,7 +60,7 @@ class Watch:
         self._config, self._store, self._queries, self._set_mode = config, store, queries, set_mode
         self.watcher = Watcher(config.watch.site, sources)
         self._loaded = False
-        self._limits_at = 0.0
+        self._limits_at, self._around_at = 0.0, 0.0
 
     def read_on(self) -> bool:
         """Take the next events of the log in; False when there were none. Raises TryAgain."""
@@ -83,6 +86,9 @@ class Watch:
     def look_around(self) -> None:
         """What depends on the time: limits, escalation, the stop-rule, messages. Raises TryAgain."""
         watch = self._config.watch
+        if time.monotonic() < self._around_at:
+            return
+        self._around_at = time.monotonic() + _AROUND_EVERY
         if time.monotonic() >= self._limits_at:
             self.look_at_limits()
             self._limits_at = time.monotonic() + _LIMITS_EVERY

@@ -19,7 +19,7 @@ from node.store import Store
 from node.watch import course as courses
 from node.watch.watcher import replay
 from tests.conftest import Clock
-from tests.watching import FAMILY, Traffic, accepted, config, run, usual, watching
+from tests.watching import FAMILY, PER_DAY, Traffic, accepted, config, run, usual, watching
 
 
 @pytest.fixture
@@ -119,10 +119,12 @@ def test_several_studies_of_one_patient_on_a_day_are_one_unit(store: Store, quer
     assert found["state"]["units"] in (6, 7), "one of the first five, or one on each side of midnight"
     traffic.clock.tick(86400)
     traffic.add(list(usual(2, 1)), patient="same")
-    traffic.add([{}], what="failed")
+    traffic.add([{}], what="failed", patient="other")
+    traffic.clock.now -= 86400 / PER_DAY  # within the same day
+    traffic.add(list(usual(1, 4)), patient="other")
     run(watch)
     after = queries.watch_states()[0]["state"]["units"]
-    assert after == found["state"]["units"] + 2, "the patient comes again on another day; a failed job is a unit"
+    assert after == found["state"]["units"] + 3, "the patient on another day, a failed job, and a result after it"
 
 
 class Broken(Exception):
