@@ -27,7 +27,7 @@ from node.spool import Spool
 from node.store import Store
 from pipelines import registry
 
-LOOPS = ("receive", "close", "work", "send")
+LOOPS = ("receive", "close", "work", "send", "watch")
 CANNOT_START = 4  # exit code: trying again cannot help
 
 
@@ -78,8 +78,18 @@ def _send(config: Config, store: Store, spool: Spool, stop: threading.Event) -> 
     send.serve(config, store, spool, stop, _worker_name("send"))
 
 
+def _watch(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
+    _say_ready()
+    if not config.watch.enabled:
+        stop.wait()
+        return
+    from node.watch import serve, sources
+
+    serve.serve(config, store, Queries(store.engine), stop, sources.SOURCES, getattr(store, "set_mode", None))
+
+
 _BUILD: dict[str, Callable[[Config, Store, Spool, threading.Event], None]] = {
-    "receive": _receive, "close": _close, "work": _work, "send": _send,
+    "receive": _receive, "close": _close, "work": _work, "send": _send, "watch": _watch,
 }  # fmt: skip
 
 

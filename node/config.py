@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import ConfigError
-from node.sections import Keep, Node, Peer, Route, Send, Work, kebab, nearest
+from node.sections import Keep, Node, Peer, Route, Send, Watch, Work, kebab, nearest
 
 
 class Config(BaseSettings):
@@ -30,6 +30,7 @@ class Config(BaseSettings):
     work: Work = Work()
     send: Send = Send()
     keep: Keep = Keep()
+    watch: Watch = Watch()
     peers: tuple[Peer, ...] = Field((), validation_alias="peer", serialization_alias="peer")
     routes: tuple[Route, ...] = Field((), validation_alias="route", serialization_alias="route")
 
@@ -96,7 +97,8 @@ class _Environment(EnvSettingsSource):
         found: dict[str, Any] = {}
         for variable, value in os.environ.items():
             section, _, key = variable.removeprefix("OVERREAD_").partition("__")
-            if variable.startswith("OVERREAD_") and key and section.lower() in ("node", "work", "send", "keep"):
+            plain = section.lower() in ("node", "work", "send", "keep", "watch")
+            if variable.startswith("OVERREAD_") and key and plain:
                 found.setdefault(section.lower(), {})[kebab(key.lower())] = value
         return found
 
@@ -137,7 +139,7 @@ def _anchored(config: Config, folder: Path) -> Config:
 
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
-    "node": Node, "work": Work, "send": Send, "keep": Keep, "peer": Peer, "route": Route,
+    "node": Node, "work": Work, "send": Send, "keep": Keep, "watch": Watch, "peer": Peer, "route": Route,
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 # Seconds that a transaction waits for one that holds it up, or for a server's answer. Senders commonly give up after
 # 30: they must hear before that that we cannot take an instance now.
 LOCK_WAIT = 15.0
+metadata = sa.MetaData()  # of all tables, which node.schema and what it names declare
 IDLE_LIMIT = 60.0  # seconds after which a server ends a transaction of a process of ours that has stopped in it
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from node import answered, audit, holding, schema, standing
+from node import alarms, answered, audit, holding, schema, standing
 from node.commitment import Reference
 from node.errors import TryAgain
 from node.schema import (
@@ -253,6 +253,28 @@ class Queries:
         """See node.audit.verify."""
         with self._read() as connection:
             return audit.verify(connection)
+
+    # -- monitoring ----------------------------------------------------------------------------------------
+
+    def alarms(self, open_only: bool = False) -> list[dict[str, Any]]:
+        """See node.alarms.listed."""
+        with self._read() as connection:
+            return alarms.listed(connection, open_only)
+
+    def alarm(self, key: int) -> dict[str, Any] | None:
+        """See node.alarms.one."""
+        with self._read() as connection:
+            return alarms.one(connection, key)
+
+    def watch_states(self) -> list[dict[str, Any]]:
+        """See node.alarms.states."""
+        with self._read() as connection:
+            return alarms.states(connection)
+
+    def baselines(self, family: str | None = None) -> list[dict[str, Any]]:
+        """See node.alarms.baselines_of."""
+        with self._read() as connection:
+            return alarms.baselines_of(connection, family)
 
     # -- housekeeping --------------------------------------------------------------------------------------
 

@@ -17,16 +17,16 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
 )
 
-from node.engine import make_engine
+from node.engine import make_engine, metadata
+from node.watch_schema import alarms, baselines, messages, watch_states
 
-metadata = MetaData()
+__all__ = ["alarms", "baselines", "messages", "metadata", "watch_states"]  # of other modules; the rest is declared here
 
 
 class Unreachable(Exception):

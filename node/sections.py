@@ -139,6 +139,54 @@ class Keep(Section):
         return self
 
 
+class Watch(Section):
+    """`[watch]`: monitoring, its budget of false alarms, and who is told."""
+
+    enabled: bool = True
+    site: str = Field("main", pattern=r"^[^|*]{1,64}$")  # families are told apart by it
+    false_alarms_per_year: float = Field(2, gt=0)  # of one model at one site
+    service_false_alarms_per_year: float = Field(2, gt=0)  # of its service channels together
+    models: dict[Name, float] = Field(default_factory=dict)  # pipeline -> its own false alarms a year
+    baseline_studies: int = Field(500, ge=100)  # at least so many make a baseline
+    failures: int = Field(5, ge=1)  # jobs of one pipeline in a row that failed: an alarm
+    queue_age: float = Field(3600, gt=0)  # seconds that the oldest due job may have waited
+    retries: int = Field(10, ge=1)  # of jobs and deliveries within an hour
+    silence_false_alarms_per_year: float = Field(2, gt=0)  # of one route that seems to have gone silent
+    on_stop: Literal["review", "mark", "nothing"] = "mark"  # what the stop-rule does
+    stop_tolerance: float = Field(1.5, gt=1)  # observed by expected positives, upwards or downwards
+    escalate_after: tuple[float, ...] = (24, 72)  # hours
+    webhook: str = ""  # a URL that gets JSON by POST
+    email_to: tuple[str, ...] = ()
+    email_from: str = "overread@localhost"
+    smtp_host: str = ""
+    smtp_port: int = Field(25, ge=1, le=65535)
+    smtp_tls: Literal["none", "starttls", "tls"] = "none"
+
+    @field_validator("escalate_after")
+    @classmethod
+    def _ascend(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if any(value <= 0 for value in values) or list(values) != sorted(set(values)):
+            raise ValueError("want hours above 0, ascending, such as [24, 72]")
+        return values
+
+    @model_validator(mode="after")
+    def _can_be_told(self) -> Watch:
+        if self.email_to and not self.smtp_host:
+            raise ValueError("email-to needs smtp-host: the server that takes our mail")
+        if self.webhook and not self.webhook.startswith(("http://", "https://")):
+            raise ValueError("webhook wants a URL that starts with http:// or https://")
+        return self
+
+    @property
+    def via(self) -> tuple[str, ...]:
+        """Through what people are told, beside the log."""
+        return (("webhook",) if self.webhook else ()) + (("email",) if self.email_to else ())
+
+    def budget(self, pipeline: str) -> float:
+        """False alarms a year of one pipeline's model."""
+        return self.models.get(pipeline, self.false_alarms_per_year)
+
+
 class Peer(Section):
     """`[[peer]]`: a remote application entity: where it is and what it may do here."""
 

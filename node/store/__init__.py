@@ -1,9 +1,11 @@
 """Every write to the database. Each public method is one transaction that holds the change and its events."""
 
 from node.store.askings import Askings
+from node.store.baselines import Grown
 from node.store.commitments import Commitments
 from node.store.intake import Intake
 from node.store.jobs import Jobs
+from node.store.messages import Message, Messages
 from node.store.nouns import (
     Answer,
     Asking,
@@ -19,22 +21,29 @@ from node.store.nouns import (
 from node.store.retention import Retention
 from node.store.studies import Studies
 from node.store.times import Times
+from node.store.watching import Cleared, NewAlarm, Notice, Step, Watching
 
 
-class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times):
+class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times, Watching, Messages):
     """The write side of the database at `url`; safe to share between threads."""
 
 
 __all__ = [
     "Answer",
     "Asking",
+    "Cleared",
     "Commitment",
     "Delivery",
+    "Grown",
     "Job",
     "JobResult",
+    "Message",
+    "NewAlarm",
     "NewJob",
     "NewOutput",
+    "Notice",
     "OutputFile",
     "Received",
+    "Step",
     "Store",
 ]

@@ -144,15 +144,19 @@ def grow(baseline: Baseline, growth: Growth, day: int, study: Mapping[str, Any])
         due += 1
     if due < BATCH:
         return baseline, growth
-    joined, rest = growth.waiting[:due], growth.waiting[due:]
-    keep = slice(max(0, len(baseline.days) + due - LARGEST), None)
-    names = baseline.columns.keys()
+    joining, rest = growth.waiting[:due], growth.waiting[due:]
+    return joined(baseline, joining), replace(growth, waiting=rest)
+
+
+def joined(baseline: Baseline, studies: Sequence[tuple[int, Mapping[str, Any]]]) -> Baseline:
+    """The next version, with (day, features) of further studies at its end; of more than 20,000 the oldest leave."""
+    keep = slice(max(0, len(baseline.days) + len(studies) - LARGEST), None)
     columns = {
-        name: (*baseline.columns[name], *(None if is_missing(one.get(name)) else one[name] for _, one in joined))[keep]
-        for name in names
+        name: (*values, *(None if is_missing(one.get(name)) else one[name] for _, one in studies))[keep]
+        for name, values in baseline.columns.items()
     }
-    days = (*baseline.days, *(day for day, _ in joined))[keep]
-    return Baseline(baseline.version + 1, days, columns), replace(growth, waiting=rest)
+    days = (*baseline.days, *(day for day, _ in studies))[keep]
+    return Baseline(baseline.version + 1, days, columns)
 
 
 def freeze(growth: Growth) -> Growth:

@@ -1,0 +1,34 @@
+"""The stop-rule: what happens to a model's results when its calibration broke, or its golden set does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from node import logs
+from node.config import Config
+from node.store import Store
+
+log = logs.get(__name__)
+SetMode = Callable[[str, str, str, str], Any]
+"""(route, mode, by, why): changes the release mode of a route."""
+
+
+def applies(story: Mapping[str, Any]) -> bool:
+    """Whether a drift alarm calls for it: labels and promised probabilities differ by more than the tolerance."""
+    return bool(story.get("stop"))
+
+
+def apply(config: Config, store: Store, alarm: Mapping[str, Any], set_mode: SetMode | None) -> None:
+    """What the site's policy (`on-stop`) says, once for each alarm: `review` holds the results of every route that runs
+    the pipeline, `mark` and `nothing` leave them; the audit log tells."""
+    pipeline = str(alarm["family"]).partition("|")[0].removeprefix("pipeline/")
+    routes = [route.name for route in config.routes if pipeline in route.pipelines]
+    why = f"alarm {alarm['id']}: {alarm['story']['says']}"
+    held = []
+    if config.watch.on_stop == "review" and set_mode is not None:
+        for route in routes:
+            set_mode(route, "review", "watch", why)
+            held.append(route)
+    store.settle_stop(int(alarm["id"]), {"policy": config.watch.on_stop, "routes": routes, "held": held})
+    log.error("the stop-rule applies", alarm=alarm["id"], policy=config.watch.on_stop, routes=routes, held=held)

@@ -1,0 +1,73 @@
+"""The tables of monitoring: where the detectors stand, baselines, alarms, and what people are to be told.
+
+Times are seconds since the epoch, UTC. No column holds patient data.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Double, ForeignKey, Index, Integer, String, Table, Text
+
+from node.engine import metadata
+
+watch_states = Table(  # family "*": the place in the log up to which all of it is read
+    "watch_states", metadata,
+    Column("family", String, primary_key=True),            # pipeline|model|site
+    Column("seq", Integer, nullable=False),                # of the last event that counted
+    Column("updated_at", Double, nullable=False),
+    Column("state", Text, nullable=False),                 # JSON: node.watch.course
+)  # fmt: skip
+
+baselines = Table(
+    "baselines", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("family", String, nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("state", String, nullable=False),               # proposed | accepted | grown | retired
+    Column("parent", Integer),                             # grown: the accepted one that it grew from
+    Column("created_at", Double, nullable=False),
+    Column("digest", String, nullable=False),              # SHA-256 of content
+    Column("summary", Text, nullable=False),               # JSON: what `overread baseline show` tells
+    Column("content", Text, nullable=False),               # JSON: node.watch.normal
+    Column("accepted_at", Double),
+    Column("accepted_by", String),
+    Column("why", Text),
+)  # fmt: skip
+
+alarms = Table(
+    "alarms", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("family", String, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("kind", String, nullable=False),                # drift | limit | silence | golden
+    Column("state", String, nullable=False),               # open | acknowledged | resolved | cleared
+    Column("seq", Integer, nullable=False),                # of the event that raised it; 0: time alone did
+    Column("opened_at", Double, nullable=False),
+    Column("story", Text, nullable=False),                 # JSON: node.watch.account
+    Column("acknowledged_at", Double),
+    Column("acknowledged_by", String),
+    Column("resolved_at", Double),
+    Column("resolved_by", String),
+    Column("resolution", String),                          # false-alarm | data-fixed | accepted-change | model-changed
+    Column("why", Text),
+    Column("cleared_at", Double),
+    Column("muted_until", Double),
+    Column("escalated", Integer, nullable=False),          # how many times
+    Column("stop", String),                                # the stop-rule: due | done; null: it does not apply
+)  # fmt: skip
+Index("one_open_alarm", alarms.c.family, alarms.c.channel, unique=True,
+      sqlite_where=alarms.c.cleared_at.is_(None), postgresql_where=alarms.c.cleared_at.is_(None))  # fmt: skip
+
+messages = Table(  # to people, until they are sent
+    "messages", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("alarm_id", ForeignKey("alarms.id")),
+    Column("via", String, nullable=False),                 # webhook | email
+    Column("body", Text, nullable=False),                  # JSON
+    Column("state", String, nullable=False),               # due | sent | failed
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("sent_at", Double),
+    Column("reason", Text),
+    Index("messages_by_state", "state", "due_at"),
+)  # fmt: skip
