@@ -15,7 +15,7 @@ from node import faults, logs
 from node.clock import Steps, steady
 from node.counting import Count, Counting
 from node.errors import GiveUp, TryAgain
-from node.plans import plan_of
+from node.plans import persons_of, plan_of
 from node.queries import OpenStudy, Queries, StoredInstance
 from node.routes import Plan, Routes
 from node.spool import Spool
@@ -145,8 +145,9 @@ class Close:
             log.warning("study came back in part", study=study.study_uid, purged=gone, instances=len(instances))
         elif not jobs:
             told["refused"] = "no route takes this study"
+        found = persons_of(instances, self._spool)
         faults.point("close.decided")
-        closed = self._store.close_study(study.id, study.last_received_at, reason, jobs, told)
+        closed = self._store.close_study(study.id, study.last_received_at, reason, jobs, told, found)
         if closed:
             faults.point("close.committed")
             self._plans.pop(study.id, None)

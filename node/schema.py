@@ -1,7 +1,7 @@
 """The tables. State and its history live here and nowhere else; the spool holds only bytes.
 
-Times are seconds since the epoch, UTC, except in `events`, whose text is what was hashed. No column holds
-patient data: a patient is a salted digest (`patient_digest`).
+Times are seconds since the epoch, UTC, except in `events`, whose text is what was hashed. Only the table `patients`
+holds patient data: everywhere else a patient is a salted digest (`patient_digest`).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
 )
 
+from node.audit_tables import heads, metadata, patients, places
 from node.engine import make_engine
 
-metadata = MetaData()
+__all__ = ["heads", "metadata", "patients", "places"]  # the tables around the audit log
 
 
 class Unreachable(Exception):

@@ -2,6 +2,7 @@
 
 from node.store.askings import Askings
 from node.store.commitments import Commitments
+from node.store.heads import Heads
 from node.store.intake import Intake
 from node.store.jobs import Jobs
 from node.store.nouns import (
@@ -16,12 +17,13 @@ from node.store.nouns import (
     OutputFile,
     Received,
 )
+from node.store.patients import Patients
 from node.store.retention import Retention
 from node.store.studies import Studies
 from node.store.times import Times
 
 
-class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times):
+class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times, Heads, Patients):
     """The write side of the database at `url`; safe to share between threads."""
 
 
