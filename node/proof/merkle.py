@@ -43,3 +43,10 @@ class Tree:
         for peak in self._peaks[-2::-1]:
             node = sha256(b"\x01" + peak + node).digest()
         return node
+
+
+def root_of(names: Iterable[str]) -> str:
+    """One digest (hex) for a set of names, such as SOP Instance UIDs: the root of the tree of them in order."""
+    tree = Tree()
+    tree.add(name.encode() for name in sorted(names))
+    return tree.root().hex()

@@ -112,8 +112,8 @@ def _participants(root: Element, event: Event, kind: Kind, ae_title: str) -> Non
     transfer = kind.event in (_BEGIN, _TRANSFERRED)
     if transfer:
         outward = event.type.startswith("delivery.")
-        peer = str(body.get("peer") or ", ".join(body.get("peers", ())) or "unknown")
-        _participant(root, ae_title if outward else peer, outward, _SOURCE)
+        peer = str(body.get("peer") or ", ".join(body.get("senders", ())) or "unknown")
+        _participant(root, ae_title if outward else peer, True, _SOURCE)
         _participant(root, peer if outward else ae_title, False, _DESTINATION)
         return
     caller = body.get("calling_ae") or body.get("address")
