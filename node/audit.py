@@ -35,7 +35,7 @@ TYPES: Mapping[str, str] = {
     "instance.changed": "the same SOP Instance UID came again with other bytes: the newest counts",
     "instance.refused": "an instance was answered with a failure status; body: status, reason",
     "study.reopened": "an instance came after the study was closed: a new revision",
-    "study.closed": "the study was called complete; body: reason, instances, their root, each route's answer, patients (digests)",
+    "study.closed": "the study was called complete; body: reason, instances, each route's answer, patients (digests)",
     "study.purged": "its received files were deleted, rows and log stay; body: reason, instances, bytes, since when",
     "results.purged": "files of results were deleted, rows and log stay; body: reason, instances, bytes, since when",
     "job.created": "a pipeline is to run on a study revision",

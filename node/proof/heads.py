@@ -69,7 +69,8 @@ class Signer:
     def __init__(self, key: Ed25519PrivateKey, made: bool = False) -> None:
         self._key = key
         self.made = made
-        self.fingerprint = fingerprint(key.public_key())
+        self.public = key.public_key()
+        self.fingerprint = fingerprint(self.public)
 
     def sign(self, size: int, timestamp: int, root: bytes) -> Head:
         """The head of a tree at a time."""
