@@ -15,7 +15,8 @@ h1{font-size:1.35rem;margin:0 0 .2rem}h2{font-size:1.05rem;margin:0 0 .6rem}
 section{background:#fff;border:1px solid #dfe3e8;border-radius:6px;padding:1rem 1.2rem;margin:0 0 1rem}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;
 border-bottom:1px solid #eceff2;overflow-wrap:anywhere}th{font-weight:600;color:#556070;white-space:nowrap}
-.p th{width:11rem}tr:last-child>*{border-bottom:0}td.n{white-space:nowrap}code{font:.86em ui-monospace,monospace;overflow-wrap:anywhere}
+.p th{width:11rem}
+tr:last-child>*{border-bottom:0}td.n{white-space:nowrap}code{font:.86em ui-monospace,monospace;overflow-wrap:anywhere}
 .w{display:inline-block;border-radius:3px;padding:0 .45em;background:#e3e8ee;white-space:nowrap}
 .good{background:#d8f0de}.bad{background:#f8d7d5}.wait{background:#fdeecb}.dim{color:#667080}
 h3{font-size:.95rem;margin:1rem 0 .3rem}h3:first-of-type{margin-top:0}
