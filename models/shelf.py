@@ -77,6 +77,10 @@ class Shelf:
         """Names of the packages whose cards can be read, each once."""
         return tuple(dict.fromkeys(p.card.name for p in self._cards()[0]))
 
+    def cards(self) -> tuple[ModelCard, ...]:
+        """The cards that can be read, of every version."""
+        return tuple(package.card for package in self._cards()[0])
+
     def problems(self) -> tuple[str, ...]:
         """One line for each folder or card that cannot be read, and each package whose weights are refused."""
         good, bad = self._cards()

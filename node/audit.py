@@ -35,12 +35,12 @@ TYPES: Mapping[str, str] = {
     "instance.changed": "the same SOP Instance UID came again with other bytes: the newest counts",
     "instance.refused": "an instance was answered with a failure status; body: status, reason",
     "study.reopened": "an instance came after the study was closed: a new revision",
-    "study.closed": "the study was called complete; body: reason, instances, and each route's answer",
+    "study.closed": "the study was called complete; body: reason, instances, each route's answer, patients (digests)",
     "study.purged": "its received files were deleted, rows and log stay; body: reason, instances, bytes, since when",
     "results.purged": "files of results were deleted, rows and log stay; body: reason, instances, bytes, since when",
     "job.created": "a pipeline is to run on a study revision",
     "job.claimed": "a worker took the job",
-    "job.done": "its outputs are stored; body: model, digests, timings, findings",
+    "job.done": "its outputs are stored; body: model, digests, timings, findings, what it was made with",
     "job.skipped": "the pipeline does not take this study; body: reason",
     "job.retried": "it will be tried again; body: reason",
     "job.failed": "given up until a person looks; body: reason",
@@ -59,6 +59,16 @@ TYPES: Mapping[str, str] = {
     "commitment.retried": "the answer to a storage commitment request will be tried again; body: reason",
     "commitment.failed": "the answer to a storage commitment request was given up; body: reason",
     "commitment.refused": "a storage commitment request or answer got a failure status; body: status, reason",
+    "audit.head": "a tree head of the log was signed; body: size, root, key, signature, those before this event",
+    "audit.broken": "alarm: the log does not hold; body: the first thing that does not",
+    "audit.verified": "somebody had the log verified; body: events, heads, the first that does not hold, by whom",
+    "audit.exported": "events were written out of the log; body: format, how many, which, by whom",
+    "audit.purged": "events over the retention time were removed, up to a head; body: size, root, hash of the last one",
+    "audit.sending": "events go to the syslog receiver again, or do not; body: the last one that it has, reason",
+    "patient.erased": "who a patient is was erased beside the log; body: digest, rows, studies, by whom, why",
+    "node.configured": "the configuration is another one than at the last start; body: digests of both",
+    "model.installed": "a model version is on the shelf that was not; body: name, version, digest",
+    "model.retired": "a model version is no longer on the shelf; body: name, version, digest",
     "clock.stepped": "the system's clock was set; due times and leases went along; body: seconds, backwards negative",
     "peer.away": "alarm: a peer takes no association, or stores nothing; what is for it waits; body: reason",
     "peer.back": "it is well again, and what waits for it is due at once; body: seconds that it was away",
@@ -131,18 +141,57 @@ def canonical(body: Mapping[str, Any]) -> str:
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+class Broken(Exception):
+    """An event that does not hold: its number, and a line that says why."""
+
+    def __init__(self, seq: int, reason: str) -> None:
+        super().__init__(reason)
+        self.seq = seq
+        self.reason = reason
+
+
 def verify(connection: sa.Connection) -> tuple[int, str | None]:
     """Walk the whole chain. Return how many events hold, and a line about the first that does not (None: all hold)."""
-    previous, expected = GENESIS, 1
-    for row in connection.execute(sa.select(events).order_by(events.c.seq)).yield_per(5000):
-        if row.seq != expected:
-            return expected - 1, f"event {expected} is missing: the next row is {row.seq}"
-        if row.prev_hash != previous:
-            return expected - 1, f"event {row.seq} does not follow from the event before it"
-        if row.hash != _hash(previous, row.seq, row.at, row.type, row.actor, row.object, row.body):
-            return expected - 1, f"event {row.seq} ({row.type}, {row.at}) was changed after it was written"
-        previous, expected = row.hash, expected + 1
-    return expected - 1, None
+    count = 0
+    try:
+        for hashes in walk(connection):
+            count += len(hashes)
+    except Broken as broken:
+        return broken.seq - 1, broken.reason
+    return count, None
+
+
+def walk(connection: sa.Connection, after: int = 0, previous: str = GENESIS) -> Iterator[list[str]]:
+    """The hashes of the events with seq > `after`, in order, in batches, each computed anew and held against its row.
+    `previous`: the hash of the event before them. Raises Broken, after what holds before it.
+    """
+    columns = events.c.seq, events.c.at, events.c.type, events.c.actor, events.c.object, events.c.body
+    query = sa.select(*columns, events.c.prev_hash, events.c.hash).where(events.c.seq > after).order_by(events.c.seq)
+    expected = after + 1
+    quote, sha256 = json.encoder.encode_basestring, hashlib.sha256
+    for batch in connection.execute(query, execution_options={"yield_per": 4096}).partitions():
+        found: list[str] = []
+        for seq, at, type_, actor, object_, body, prev_hash, hash_ in batch:
+            try:  # the text of `_hash`, put together by hand: it is made for every event there ever was
+                text = f"{previous}[{seq},{quote(at)},{quote(type_)},{quote(actor)},{quote(object_)},{quote(body)}]"
+            except TypeError:  # no text: SQLite keeps bytes in any column
+                text = ""
+            own = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            if hash_ != own or prev_hash != previous or seq != expected:
+                yield found
+                raise _broken(expected, seq, prev_hash != previous, f"({type_}, {at})")
+            found.append(hash_)
+            previous = hash_
+            expected += 1
+        yield found
+
+
+def _broken(expected: int, seq: int, apart: bool, what: str) -> Broken:
+    if seq != expected:
+        return Broken(expected, f"event {expected} is missing: the next row is {seq}")
+    if apart:
+        return Broken(seq, f"event {seq} does not follow from the event before it")
+    return Broken(seq, f"event {seq} {what} was changed after it was written")
 
 
 def read(connection: sa.Connection, object_: str | None = None, after: int = 0) -> Iterator[Event]:
@@ -150,8 +199,12 @@ def read(connection: sa.Connection, object_: str | None = None, after: int = 0) 
     query = sa.select(events).where(events.c.seq > after).order_by(events.c.seq)
     if object_ is not None:
         query = query.where(events.c.object == object_)
-    for row in connection.execute(query):
-        yield Event(row.seq, row.at, row.type, row.actor, row.object, json.loads(row.body), row.prev_hash, row.hash)
+    yield from map(as_event, connection.execute(query))
+
+
+def as_event(row: sa.Row[Any]) -> Event:
+    """A row of the table as an event."""
+    return Event(row.seq, row.at, row.type, row.actor, row.object, json.loads(row.body), row.prev_hash, row.hash)
 
 
 def _hash(previous: str, seq: int, at: str, type_: str, actor: str, object_: str, body: str) -> str:

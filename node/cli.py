@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node import __version__, baseline_commands, screens, spool_commands, watch_commands
+from node import __version__, audit_commands, baseline_commands, screens, spool_commands, story_commands, watch_commands
 from node import config as configuration
 from node.errors import ConfigError, OverreadError
 from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -18,8 +18,7 @@ from node.options import queries as _queries
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Overread: the AI node of a PACS.")  # fmt: skip
-audit_app = typer.Typer(no_args_is_help=True, help="The audit log.", rich_markup_mode=None)
-app.add_typer(audit_app, name="audit")
+app.add_typer(audit_commands.app, name="audit")
 app.add_typer(spool_commands.app, name="spool")
 app.add_typer(watch_commands.alarm_app, name="alarm")
 app.add_typer(baseline_commands.app, name="baseline")
@@ -227,18 +226,9 @@ def train(
     screens.out.print(f"wrote {out}: {card.name} {card.version}, digest {card.digest[:16]}")
 
 
-@audit_app.command("verify")
-def audit_verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Walk the whole hash chain; names the first event that does not hold."""
-    count, broken = _queries(configuration.load(config)).verify()
-    if json:
-        screens.as_json({"events": count, "broken": broken})
-    else:
-        screens.out.print(broken or f"{count} events hold", markup=False)
-    raise typer.Exit(1 if broken else 0)
-
-
 app.command()(spool_commands.purge)
+app.command()(story_commands.explain)
+app.command()(story_commands.inventory)
 
 
 def _version(wanted: bool) -> None:

@@ -8,6 +8,7 @@ over. The reason is stored with the study.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ from node import faults, logs
 from node.clock import Steps, steady
 from node.counting import Count, Counting
 from node.errors import GiveUp, TryAgain
-from node.plans import plan_of
+from node.plans import persons_of, plan_of
+from node.proof.merkle import root_of
 from node.queries import OpenStudy, Queries, StoredInstance
 from node.routes import Plan, Routes
 from node.spool import Spool
@@ -130,6 +132,9 @@ class Close:
         told: dict[str, Any] = {
             "instances": len(instances),
             "series": len({one.series_uid for one in instances}),
+            "sop_classes": Counter(one.sop_class for one in instances),
+            "senders": sorted({one.peer for one in instances}),
+            "root": root_of(one.sop_uid for one in instances),
             "routes": {answer.route: answer.reason for answer in plan.answers},
         }
         if len({one.patient_digest for one in instances}) > 1:
@@ -145,8 +150,9 @@ class Close:
             log.warning("study came back in part", study=study.study_uid, purged=gone, instances=len(instances))
         elif not jobs:
             told["refused"] = "no route takes this study"
+        found = persons_of(instances, self._spool)
         faults.point("close.decided")
-        closed = self._store.close_study(study.id, study.last_received_at, reason, jobs, told)
+        closed = self._store.close_study(study.id, study.last_received_at, reason, jobs, told, found)
         if closed:
             faults.point("close.committed")
             self._plans.pop(study.id, None)

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from node.audit_settings import Audit
 from node.errors import ConfigError
 from node.sections import Keep, Node, Peer, Route, Send, Watch, Work, kebab, nearest
 
@@ -31,6 +32,7 @@ class Config(BaseSettings):
     send: Send = Send()
     keep: Keep = Keep()
     watch: Watch = Watch()
+    audit: Audit = Audit()
     peers: tuple[Peer, ...] = Field((), validation_alias="peer", serialization_alias="peer")
     routes: tuple[Route, ...] = Field((), validation_alias="route", serialization_alias="route")
 
@@ -83,11 +85,24 @@ class Config(BaseSettings):
                 return peer
         raise ConfigError(f"peer {name!r}", f"no such [[peer]]{nearest(name, [p.name for p in self.peers])}")
 
+    @property
+    def heads_folder(self) -> Path:
+        """Where the signed tree heads of the audit log go."""
+        return self.audit.heads or self.node.spool.parent / "audit"
+
+    @property
+    def signing_key(self) -> Path:
+        """The key that signs them."""
+        return self.audit.key or self.node.spool.parent / "audit" / "key.pem"
+
     def as_toml_names(self) -> dict[str, Any]:
         """The effective configuration with the file's own key names; URLs lose their password."""
         shown = self.model_dump(mode="json", by_alias=True)
         shown["node"]["database"] = without_password(self.node.database)
         return shown
+
+
+_PLAIN = ("node", "work", "send", "keep", "watch", "audit")  # sections that there is one of
 
 
 class _Environment(EnvSettingsSource):
@@ -97,8 +112,7 @@ class _Environment(EnvSettingsSource):
         found: dict[str, Any] = {}
         for variable, value in os.environ.items():
             section, _, key = variable.removeprefix("OVERREAD_").partition("__")
-            plain = section.lower() in ("node", "work", "send", "keep", "watch")
-            if variable.startswith("OVERREAD_") and key and plain:
+            if variable.startswith("OVERREAD_") and key and section.lower() in _PLAIN:
                 found.setdefault(section.lower(), {})[kebab(key.lower())] = value
         return found
 
@@ -135,11 +149,14 @@ def _anchored(config: Config, folder: Path) -> Config:
     anchored = {name: folder / path for name, path in files.items() if path is not None}
     node = config.node.model_copy(update={"spool": folder / config.node.spool, "database": database, **anchored})
     work = config.work.model_copy(update={"models": tuple(folder / path for path in config.work.models)})
-    return config.model_copy(update={"node": node, "work": work})
+    files = {name: path for name, path in config.audit if isinstance(path, Path)}
+    audit = config.audit.model_copy(update={name: folder / path for name, path in files.items()})
+    return config.model_copy(update={"node": node, "work": work, "audit": audit})
 
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
-    "node": Node, "work": Work, "send": Send, "keep": Keep, "watch": Watch, "peer": Peer, "route": Route,
+    "node": Node, "work": Work, "send": Send, "keep": Keep, "watch": Watch, "audit": Audit,
+    "peer": Peer, "route": Route,
 }  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 """The keep loop: purges what is old or in the way, sweeps files that no row knows, raises an alarm for what is not as
-it should be. It runs in the process of the close loop, in a thread of its own."""
+it should be, signs the audit log and sends it on. It runs in the process of the close loop, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from collections import Counter
 
 from node import logs
 from node.config import Config
-from node.errors import TryAgain
+from node.errors import ConfigError, TryAgain
+from node.forwarding import Forwarding
 from node.inventory import Inventory
 from node.purging import Purge
 from node.retention import HOUR, KINDS
 from node.spool import Spool
 from node.store import Store
 from node.sweeping import missing, sweep
+from node.witness import Witness
 
 log = logs.get(__name__)
 _NAMED = 10  # paths of missing files that an event names
@@ -24,12 +26,15 @@ _NAMED = 10  # paths of missing files that an event names
 def serve(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
     """Look at the spool every `keep.every` seconds until `stop` is set."""
     keep = Keep(config, store, spool)
+    witness, forwarding = Witness(config, store), Forwarding(config, store)
     while not stop.wait(config.keep.every):
         try:
             keep.purge(stop)
             keep.sweep_sometimes()
-        except TryAgain as error:
-            log.warning("keep waits", reason=error.reason)
+            witness.look()
+            forwarding.send(stop)
+        except (TryAgain, ConfigError) as error:  # ConfigError: a key or certificate was taken away
+            log.warning("keep waits", reason=str(error))
         except Exception as error:  # noqa: BLE001  the loop's one broad except: a defect must not end housekeeping
             log.error("keep failed", error=type(error).__name__, where=logs.where(error))
 

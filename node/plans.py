@@ -14,9 +14,11 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from pydicom.values import convert_string
 
+from node import persons
 from node.errors import GiveUp
 from node.header import BIG_ENDIAN, IMPLICIT, Unreadable, Value, read_values
 from node.part10 import LONGEST_HEAD, head_of
+from node.persons import Person
 from node.queries import StoredInstance
 from node.routes import Header, Plan, Routes, header_values
 from node.spool import Spool
@@ -30,6 +32,12 @@ def plan_of(instances: list[StoredInstance], routes: Routes, spool: Spool) -> Pl
     first = {one.series_uid: one for one in reversed(instances)}
     headers = [read_header(spool.path(one.path), routes.keywords) for one in reversed(first.values())]
     return routes.plan(headers, {one.peer for one in instances})
+
+
+def persons_of(instances: list[StoredInstance], spool: Spool) -> tuple[Person, ...]:
+    """Who the patient of a study is, by the first header of each series. Raises GiveUp and OSError."""
+    first = {one.series_uid: one for one in reversed(instances)}
+    return persons.of_headers(read_header(spool.path(one.path), persons.KEYWORDS) for one in reversed(first.values()))
 
 
 def read_header(path: Path, keywords: tuple[str, ...]) -> Header:

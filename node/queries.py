@@ -13,9 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from node import alarms, answered, audit, holding, schema, standing
+from node import alarms, answered, holding, schema, standing
 from node.commitment import Reference
 from node.errors import TryAgain
+from node.log_queries import LogQueries
 from node.schema import (
     associations,
     deliveries,
@@ -56,7 +57,7 @@ class StoredInstance:
     peer: str
 
 
-class Queries:
+class Queries(LogQueries):
     """The read side of the database at `url`; safe to share between threads."""
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -243,16 +244,6 @@ class Queries:
                 "jobs": list(connection.execute(job).scalars()),
                 "deliveries": list(connection.execute(delivery).scalars()),
             }
-
-    def events(self, object_: str | None = None, after: int = 0) -> list[audit.Event]:
-        """The log of one object, oldest first."""
-        with self._read() as connection:
-            return list(audit.read(connection, object_, after))
-
-    def verify(self) -> tuple[int, str | None]:
-        """See node.audit.verify."""
-        with self._read() as connection:
-            return audit.verify(connection)
 
     # -- monitoring ----------------------------------------------------------------------------------------
 

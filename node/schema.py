@@ -1,7 +1,7 @@
 """The tables. State and its history live here and nowhere else; the spool holds only bytes.
 
-Times are seconds since the epoch, UTC, except in `events`, whose text is what was hashed. No column holds
-patient data: a patient is a salted digest (`patient_digest`).
+Times are seconds since the epoch, UTC, except in `events`, whose text is what was hashed. Only the table `patients`
+holds patient data: everywhere else a patient is a salted digest (`patient_digest`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from node.audit_tables import heads, patients, places
 from node.engine import make_engine, metadata
 from node.watch_schema import alarms, baselines, messages, watch_states
 
-__all__ = ["alarms", "baselines", "messages", "metadata", "watch_states"]  # of other modules; the rest is declared here
+__all__ = [  # of other modules; the rest is declared here
+    "alarms", "baselines", "heads", "messages", "metadata", "patients", "places", "watch_states",
+]  # fmt: skip
 
 
 class Unreachable(Exception):

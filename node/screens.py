@@ -176,18 +176,19 @@ def _body(event: Event) -> str:
             elif key == "timings":
                 value = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in value.items() if "." not in name)
             else:
-                value = ", ".join(f"{name}: {_short(one)}" for name, one in value.items())
+                value = ", ".join(f"{name}: {short(one)}" for name, one in value.items())
         elif key == "answers":
             value = f"{sum(bool(one['stored']) for one in value)} stored of {len(value)}"
         elif key in ("input_digest", "digest"):
             value = str(value)[:12]
-        parts.append(f"{key}={_short(value)}")
+        parts.append(f"{key}={short(value)}")
     return " · ".join(parts)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} {_short(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key} {short(one)}" for key, one in value.items()) + "}"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
@@ -197,7 +198,7 @@ def _short(value: Any) -> str:
 
 def configuration(shown: Mapping[str, Any]) -> None:
     """The effective configuration: what the file, the environment and the defaults make together."""
-    for section in ("node", "work", "send", "keep"):
+    for section in ("node", "work", "send", "keep", "audit"):
         values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in shown[section].items())
         out.print(f"[dim]\\[{section}] {escape(values)}[/]", soft_wrap=True)
 
@@ -211,7 +212,7 @@ def trial(told: Mapping[str, Any]) -> None:
         out.print(f"[yellow]{told['outcome']}[/]: {escape(told['reason'])}", soft_wrap=True)
         return
     for name, value in told["findings"].items():
-        out.print(f"  {name}: {escape(_short(value))}", soft_wrap=True)
+        out.print(f"  {name}: {escape(short(value))}", soft_wrap=True)
     for output in told["outputs"]:
         out.print(f"  {output['name']}: {output['sop_class']}, {output['instances']} instances")
     stages = ", ".join(f"{name} {took:.2f} s" for name, took in told["timings"].items())

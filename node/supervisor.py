@@ -17,10 +17,12 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from node import __version__, app, clock, faults, logs, schema
+from node import __version__, app, changes, clock, faults, logs, schema
 from node.config import Config, without_password
 from node.errors import ConfigError, TryAgain
 from node.inventory import Inventory
+from node.proof.heads import open_signer
+from node.queries import Queries
 from node.spool import Spool
 from node.store import Store
 from node.sweeping import sweep
@@ -97,7 +99,9 @@ class Supervisor:
         back = store.mend_times()
         if back:
             log.warning("the clock was set backwards since the node last ran", seconds=round(-back, 1))
+        open_signer(self._config.signing_key, self._config.heads_folder)  # what is wrong with it shows at the start
         digest = hashlib.sha256(self._config_path.read_bytes()).hexdigest()
+        changes.note(self._config, digest, Queries(store.engine), store)
         store.note("node.started", "node", "node", {"version": __version__, "config": digest, "pid": os.getpid()})
         half, orphans = spool.sweep_incoming(), 0
         try:

@@ -20,6 +20,7 @@ from node import __version__, faults, logs, processes
 from node.config import Config
 from node.runners.base import Ahead, Outcome, Request
 from node.runners.ready import Ready
+from node.runners.record import record
 from node.spool import Spool
 from node.spreading import spread_over_processes
 from node.store.nouns import JobResult, NewOutput, OutputFile
@@ -112,7 +113,7 @@ def _run(pipeline: Pipeline, study: Study, request: Request, ready: Ready) -> Ou
     result = JobResult(
         series.SeriesInstanceUID, series.digest, made_by,
         {name: round(seconds, 4) for name, seconds in timings.items()}, executed.findings, executed.features,
-        executed.urgent,
+        executed.urgent, record(len(series.instances)),
     )  # fmt: skip
     return Outcome("done", outputs=outputs, result=result)
 

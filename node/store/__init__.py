@@ -3,6 +3,7 @@
 from node.store.askings import Askings
 from node.store.baselines import Grown
 from node.store.commitments import Commitments
+from node.store.heads import Heads
 from node.store.intake import Intake
 from node.store.jobs import Jobs
 from node.store.messages import Message, Messages
@@ -18,13 +19,14 @@ from node.store.nouns import (
     OutputFile,
     Received,
 )
+from node.store.patients import Patients
 from node.store.retention import Retention
 from node.store.studies import Studies
 from node.store.times import Times
 from node.store.watching import Cleared, NewAlarm, Notice, Step, Watching
 
 
-class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times, Watching, Messages):
+class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times, Watching, Messages, Heads, Patients):
     """The write side of the database at `url`; safe to share between threads."""
 
 

@@ -121,6 +121,8 @@ class Jobs(Base):
                 "series_uid": result.series_uid, "input_digest": result.input_digest, "model": dict(result.model),
                 "timings": dict(result.timings), "findings": dict(result.findings), "outputs": sizes,
             }  # fmt: skip
+            if result.record:
+                body["record"] = dict(result.record)
             if result.urgent:
                 body["priority"] = "STAT"
             values = {

@@ -138,3 +138,4 @@ class JobResult:
     findings: Mapping[str, Any]
     features: Mapping[str, float | str | None] = field(default_factory=dict)
     urgent: bool = False
+    record: Mapping[str, Any] = field(default_factory=dict)  # what it was made with: node.runners.record

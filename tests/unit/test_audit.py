@@ -17,7 +17,8 @@ def log(store: Store) -> sa.Engine:
             for verb in ("UPDATE", "DELETE"):
                 connection.exec_driver_sql(f"DROP TRIGGER events_refuse_{verb}")
         else:
-            connection.exec_driver_sql("DROP TRIGGER events_refuse ON events")
+            for name in ("events_refuse", "events_refuse_delete"):
+                connection.exec_driver_sql(f"DROP TRIGGER {name} ON events")
     return store.engine
 
 

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from node import audit, states
+from node.audit_settings import Audit
 from node.cli import app
 from node.sections import Keep, Node, Peer, Route, Send, Watch, Work
 from pipelines.outputs.profiles import PROFILES
@@ -33,7 +34,7 @@ def test_every_command_stands_in_operations(command: str) -> None:
     assert f"`overread {command}" in _doc("docs/operations.md")
 
 
-@pytest.mark.parametrize("section", [Node, Work, Send, Keep, Watch, Peer, Route], ids=lambda section: section.__name__)
+@pytest.mark.parametrize("section", [Node, Work, Send, Keep, Watch, Audit, Peer, Route], ids=lambda s: s.__name__)
 def test_every_key_stands_in_configuration(section: type) -> None:
     text = _doc("docs/configuration.md")
     for name, field in section.model_fields.items():  # type: ignore[attr-defined]

@@ -1,0 +1,190 @@
+"""`overread audit ...`: whether the log holds, its signed heads, its copies, and erasing who a patient is."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from node import config as configuration
+from node import options, screens
+from node.config import Config
+from node.errors import ConfigError, TryAgain
+from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from node.proof.heads import Keys
+    from node.proof.verify import Verdict
+    from node.queries import Queries
+    from node.store import Store
+
+app = typer.Typer(no_args_is_help=True, help="The audit log.", rich_markup_mode=None)
+
+
+def user() -> str:
+    """Who gave the command."""
+    return f"user/{getpass.getuser()}"
+
+
+def opened(path: Path) -> tuple[Config, Queries, Store]:
+    """The configuration and both sides of its database. Raises ConfigError where there is none yet."""
+    from node.store import Store
+
+    settings = configuration.load(path)
+    return settings, options.queries(settings), Store(settings.node.database)
+
+
+@app.command()
+def verify(
+    config: ConfigOption = DEFAULT_CONFIG,
+    heads: Annotated[Path | None, typer.Option(help="A file of exported tree heads; default: the node's own.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The public keys (PEM) that signed them.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Hold the whole log against its chain and its signed heads; names the first event that does not hold."""
+    settings, queries, store = opened(config)
+    verdict, notes = look(settings, queries, heads, key)
+    body = {"events": verdict.events, "heads": verdict.heads, "broken": verdict.broken, "by": user()}
+    try:
+        store.note("audit.verified", user(), "audit", body)
+    except TryAgain as error:  # such as a copy that may only be read
+        notes.append(f"that it was verified is not in the log: {error.reason}")
+    if json:
+        screens.as_json({**vars(verdict), "notes": notes})
+    else:
+        screens.out.print(verdict.broken or _says(verdict), markup=False, soft_wrap=True)
+        for note in notes:
+            screens.err.print(note, markup=False, soft_wrap=True)
+    raise typer.Exit(1 if verdict.broken else 0)
+
+
+def look(settings: Config, queries: Queries, file: Path | None, key: Path | None) -> tuple[Verdict, list[str]]:
+    """Verify with the heads and keys that are named, or else with the node's own; what could not be looked at, in
+    words. Raises ConfigError where one that is named is not there."""
+    from node.proof import heads as signed
+    from node.proof.verify import Verdict
+
+    notes: list[str] = []
+    path = file or settings.heads_folder / signed.FILE
+    exported = {}
+    if path.exists():
+        found, wrong = signed.read_heads(path)
+        if wrong is not None:
+            return Verdict(0, wrong), notes
+        exported[str(path)] = found
+    elif file is not None:
+        raise ConfigError(str(file), "no such file of tree heads")
+    else:
+        notes.append(f"not held against exported heads: there is no {path}")
+    keys = _keys(key or settings.heads_folder / signed.PUBLIC, key is not None, notes)
+    return queries.prove(exported, keys), notes
+
+
+def _keys(path: Path, named: bool, notes: list[str]) -> Keys | None:
+    from node.proof.heads import read_keys
+
+    if named or path.exists():
+        return read_keys(path)
+    notes.append(f"signatures not checked: there is no {path}")
+    return None
+
+
+def _says(verdict: Verdict) -> str:
+    told = f"{verdict.events} events hold"
+    if verdict.heads:
+        told += f", {verdict.signed} of them under {verdict.heads} signed heads"
+    return told + (f"; {verdict.purged} are purged" if verdict.purged else "")
+
+
+@app.command()
+def heads(
+    config: ConfigOption = DEFAULT_CONFIG,
+    public_key: Annotated[bool, typer.Option("--public-key", help="Print the public keys that signed (PEM).")] = False,
+    json: JsonOption = False,
+) -> None:
+    """The signed tree heads: how many events, when, the root, the signature."""
+    from node.proof.heads import PUBLIC
+
+    settings = configuration.load(config)
+    if public_key:
+        path = settings.heads_folder / PUBLIC
+        if not path.exists():
+            raise ConfigError(str(path), "there is no key yet; `overread serve` makes one")
+        screens.out.print(path.read_text(encoding="ascii").rstrip(), markup=False, soft_wrap=True)
+        return
+    found = options.queries(settings).heads()
+    if json:
+        screens.as_json([{**vars(head), "at": head.at} for head in found])
+        return
+    for head in found:
+        screens.out.print(f"{head.at}  {head.size:>9} events  {head.root}  key {head.key[:16]}", soft_wrap=True)
+    screens.out.print(f"{len(found)} heads; the file is {settings.heads_folder / 'heads.jsonl'}", soft_wrap=True)
+
+
+@app.command()
+def export(
+    format: Annotated[str, typer.Option(help="csv, jsonl, atna (DICOM PS3.15) or fhir (R4 AuditEvent).")] = "jsonl",
+    out: Annotated[Path | None, typer.Option(help="The file; default: standard output.")] = None,
+    since: Annotated[str, typer.Option("--from", help="A date or time (ISO 8601, UTC).")] = "",
+    until: Annotated[str, typer.Option("--to", help="Events before it.")] = "~",
+    study: Annotated[str | None, typer.Option(help="Of one StudyInstanceUID alone.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Write events out of the log, one a line; that it was done is an event too."""
+    from functools import lru_cache
+
+    from node.telling import copies
+
+    if format not in copies.FORMATS:
+        raise typer.BadParameter(f"--format is one of {', '.join(copies.FORMATS)}")
+    settings, queries, store = opened(config)
+    about = None if study is None else f"study/{study}"
+    events = queries.log(since=_time(since), until=_time(until, "~"), object_=about)
+    count = 0
+    with contextlib.ExitStack() as stack:
+        file = sys.stdout if out is None else stack.enter_context(out.open("w", encoding="utf-8", newline="\n"))
+        patients = lru_cache(10_000)(queries.patient_digests)
+        for line in copies.lines(events, format, settings.node.ae_title, patients):
+            file.write(f"{line}\n")
+            count += 1
+    count -= format == "csv"  # the titles
+    given = {"study": study, "from": since, "to": until}
+    asked = {key: value for key, value in given.items() if value not in (None, "", "~")}
+    store.note("audit.exported", user(), "audit", {"format": format, "count": count, "by": user(), **asked})
+    screens.err.print(f"{count} {'messages' if format == 'atna' else 'events'} written", markup=False)
+
+
+def _time(text: str, default: str = "") -> str:
+    """A date or time as the log writes its own: UTC."""
+    if text == default:
+        return text
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no date or time, such as 2026-01-31 or 2026-01-31T08:00") from error
+    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    return when.isoformat(timespec="microseconds")
+
+
+@app.command()
+def erase(
+    patient: Annotated[str, typer.Option(help="The PatientID.")],
+    by: Annotated[str, typer.Option(help="Who orders it.")],
+    why: Annotated[str, typer.Option(help="Why, in words that name no patient.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Erase who a patient is beside the log, whose events name a digest; the log still holds."""
+    _, _, store = opened(config)
+    _named(by, why)
+    gone = store.erase_patient(patient, by, why)
+    screens.out.print(f"{gone} rows erased; files in the spool stay until they are purged")
+
+
+def _named(*texts: str) -> None:
+    if not all(text.strip() for text in texts):
+        raise typer.BadParameter("--by and --why want words")

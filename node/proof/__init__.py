@@ -1,0 +1,1 @@
+"""What shows that the audit log is whole: tree heads that are signed and kept elsewhere, and the check against them."""

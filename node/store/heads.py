@@ -1,0 +1,119 @@
+"""Tree heads of the log: signed with their event, purged with the events under them; how far a reader has got it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from node import audit, faults
+from node.proof import standing
+from node.proof.heads import Head
+from node.schema import events, heads, patients, places
+from node.store.base import Base
+
+Sign = Callable[[int, int, bytes], Head]
+"""(size, milliseconds since the epoch, root) -> the head; see node.proof.heads.Signer.sign."""
+
+
+class Heads(Base):
+    """What the keep loop writes about the log itself."""
+
+    def sign_head(self, sign: Sign, after_events: int, after_seconds: float) -> Head | None:
+        """Sign a head when so many events, or so much time, came since the last one; None when it is not due.
+
+        What came since is checked first: raises audit.Broken, and nothing is signed.
+        """
+        with self._away("does not answer"), self.engine.connect().execution_options(reading=True) as connection:
+            if not self._due(connection, after_events, after_seconds):
+                return None
+            found = standing.now(connection)  # outside the write: a long log must not hold up the listener
+        size, root = found.tree.size, found.tree.root()
+        head = sign(size, round(self.clock() * 1000), root)
+        with self._write() as connection:
+            before = standing.last(connection)
+            if before is not None and before.size >= size:
+                return None  # another process has signed meanwhile
+            connection.execute(heads.insert().values(
+                size=size, timestamp=head.timestamp, root=head.root, key=head.key, signature=head.signature,
+                peaks=json.dumps([peak.hex() for peak in found.tree.peaks]), last_hash=found.last_hash,
+            ))  # fmt: skip
+            body = {"size": size, "root": head.root, "key": head.key, "signature": head.signature}
+            audit.append(connection, self.clock(), "audit.head", "keep", "audit", body)
+            faults.point("keep.signing")
+        faults.point("keep.signed")
+        return head
+
+    def _due(self, connection: sa.Connection, after_events: int, after_seconds: float) -> bool:
+        before = standing.last(connection)
+        size = 0 if before is None else before.size
+        if (connection.execute(sa.select(sa.func.max(events.c.seq))).scalar() or 0) - size >= after_events:
+            return True
+        if before is None:
+            first = connection.execute(sa.select(events.c.at).order_by(events.c.seq).limit(1)).scalar()
+            since = self.clock() if first is None else datetime.fromisoformat(first).timestamp()
+        else:
+            since = before.timestamp / 1000
+        if self.clock() - since < after_seconds:
+            return False
+        # The event of the last head alone is no news: an idle node would sign for ever.
+        news = sa.select(events.c.seq).where(events.c.seq > size, events.c.type != "audit.head").limit(1)
+        return connection.execute(news).first() is not None
+
+    def purge_log(self, before: float) -> int:
+        """Remove the events up to the newest head under which all are older than `before` (seconds since the epoch),
+        and what stands beside the log since before then. Return how many events went.
+
+        The log is checked up to that head first: raises audit.Broken, and nothing goes.
+        """
+        oldest_kept = datetime.fromtimestamp(before, UTC).isoformat(timespec="microseconds")
+        with self._write() as connection:
+            connection.execute(patients.delete().where(patients.c.at < before))
+            gone = standing.last(connection, purged=True)
+            begin = standing.taken_up(gone)
+            kept = sa.select(sa.func.min(events.c.seq)).where(events.c.at >= oldest_kept)
+            first_kept = connection.execute(kept).scalar()
+            limit = first_kept - 1 if first_kept is not None else 2**31 - 1
+            read = connection.execute(sa.select(sa.func.min(places.c.seq))).scalar()  # nobody's unread events go
+            limit = limit if read is None else min(limit, read)
+            row = connection.execute(
+                sa.select(heads).where(heads.c.size <= limit, heads.c.size > begin.tree.size)
+                .order_by(heads.c.size.desc()).limit(1)
+            ).first()  # fmt: skip
+            if row is None:
+                return 0
+            former = begin.tree.size
+            _hold(connection, begin, row)
+            connection.execute(heads.update().where(heads.c.size == row.size).values(purged_at=self.clock()))
+            connection.execute(events.delete().where(events.c.seq <= row.size))
+            body = {"size": row.size, "root": row.root, "last_hash": row.last_hash, "before": oldest_kept}
+            audit.append(connection, self.clock(), "audit.purged", "keep", "audit", body)
+        return int(row.size - former)
+
+    def place(self, reader: str) -> int:
+        """The number of the last event that a reader has got; 0: none."""
+        with self._away("does not answer"), self.engine.connect().execution_options(reading=True) as connection:
+            found = connection.execute(sa.select(places.c.seq).where(places.c.reader == reader)).scalar()
+        return int(found or 0)
+
+    def set_place(self, reader: str, seq: int) -> None:
+        """A reader has the log up to an event."""
+        with self._write() as connection:
+            changed = connection.execute(places.update().where(places.c.reader == reader).values(seq=seq))
+            if not changed.rowcount:
+                connection.execute(places.insert().values(reader=reader, seq=seq))
+
+
+def _hold(connection: sa.Connection, begin: standing.Standing, row: sa.Row[tuple[int, ...]]) -> None:
+    """Whether the events under a head are those that it was signed for. Raises audit.Broken."""
+    tree, previous = begin.tree, begin.last_hash
+    for hashes in audit.walk(connection, tree.size, previous):
+        hashes = hashes[: row.size - tree.size]
+        tree.add(map(bytes.fromhex, hashes))
+        previous = hashes[-1] if hashes else previous
+        if tree.size == row.size:
+            break
+    if (tree.size, tree.root().hex(), previous) != (row.size, row.root, row.last_hash):
+        raise audit.Broken(row.size, f"the events under the head of {row.size} are not those that it was signed for")

@@ -1,0 +1,46 @@
+"""Which model versions ever ran: when, how often, with what outcome, and under which digests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from node.audit import Event
+
+TYPES = ("job.done", "job.skipped", "job.failed", "model.installed", "model.retired")
+
+
+def ran(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """One entry for each (pipeline, its version, model, version, digest) of the events of TYPES, in order of first use.
+
+    A job that was skipped or failed before a model was known counts under no model. `installed` and `retired`: when the
+    version came to the shelf and left it; None where the log does not say.
+    """
+    shelf: dict[tuple[Any, ...], dict[str, str | None]] = {}
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for event in events:
+        if event.type.startswith("model."):
+            key = tuple(event.body.get(name) for name in ("name", "version", "digest"))
+            entry = shelf.setdefault(key, {"installed": None, "retired": None})
+            entry[event.type.removeprefix("model.")] = event.at
+            if event.type == "model.installed":
+                entry["retired"] = None
+            continue
+        model = event.body.get("model") or {}
+        names = ("name", "version", "digest", "pipeline_version")
+        one = found.setdefault((event.body.get("pipeline"), *(model.get(name) for name in names)), {
+            "pipeline": event.body.get("pipeline"), **{name: model.get(name) for name in names}, "first": event.at,
+            "jobs": {},
+        })  # fmt: skip
+        one["last"] = event.at
+        word = event.type.removeprefix("job.")
+        one["jobs"][word] = one["jobs"].get(word, 0) + 1
+    for one in found.values():
+        one |= shelf.get((one["name"], one["version"], one["digest"]), {"installed": None, "retired": None})
+    idle = [
+        {"pipeline": None, "name": key[0], "version": key[1], "digest": key[2], "pipeline_version": None, "first": None,
+         "last": None, "jobs": {}, **entry}
+        for key, entry in shelf.items()
+        if not any((one["name"], one["version"], one["digest"]) == key for one in found.values())
+    ]  # fmt: skip
+    return [*found.values(), *idle]
