@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node import __version__, screens, spool_commands
+from node import __version__, golden_commands, screens, spool_commands
 from node import config as configuration
 from node.errors import ConfigError, OverreadError
 from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -235,6 +235,7 @@ def audit_verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
 
 
 app.command()(spool_commands.purge)
+app.command()(golden_commands.golden)
 
 
 def _version(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
 from node.store.askings import Askings
 from node.store.commitments import Commitments
+from node.store.golden import Golden
 from node.store.intake import Intake
 from node.store.jobs import Jobs
 from node.store.nouns import (
@@ -21,7 +22,7 @@ from node.store.studies import Studies
 from node.store.times import Times
 
 
-class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times):
+class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times, Golden):
     """The write side of the database at `url`; safe to share between threads."""
 
 
