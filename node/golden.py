@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from node import logs
-from node.errors import OverreadError
+from node.runners.base import RunnerBroken, RunnerDied
 from node.store import Store
 from node.store.golden import Verdict
 from pipelines.golden import Measured
@@ -70,8 +70,10 @@ class Golden:
         error = run.exception()
         if error is None:
             self._waiting += run.result()
-        elif isinstance(error, OverreadError):
+        elif isinstance(error, RunnerDied):
             self._broke = f"the golden set cannot be run: {error}"
+        elif isinstance(error, RunnerBroken):  # no job runs then either, and the next start measures by itself
+            log.warning("golden set not run", reason=str(error))
         else:
             raise error
 

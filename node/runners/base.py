@@ -86,7 +86,7 @@ class Runner(Protocol):
         when none starts."""
 
     def golden(self) -> Future[tuple[Measured, ...]]:
-        """Run every pipeline on its example; the future raises RunnerDied or RunnerBroken."""
+        """Run every pipeline on its example; the future raises RunnerDied or RunnerBroken. Empty: it was killed."""
 
     def take_golden(self) -> tuple[Measured, ...]:
         """What the warm-up made of the examples, once for each start."""

@@ -13,7 +13,7 @@ import pytest
 
 from node.golden import Golden
 from node.queries import Queries
-from node.runners.base import RunnerDied
+from node.runners.base import RunnerBroken, RunnerDied
 from node.store import Store
 from pipelines.golden import Measured, Moved, compare
 from tests.conftest import Clock
@@ -178,6 +178,22 @@ def test_a_golden_set_that_cannot_be_run_is_a_mismatch(watch: Watch, queries: Qu
     assert (event.type, event.body["reason"]) == (
         "golden.mismatch", "the golden set cannot be run: the model process ended by SIGSEGV")  # fmt: skip
     assert [pipeline for pipeline, _ in stopped] == ["ct-lung"]
+
+
+@pytest.mark.parametrize("end", [RunnerBroken("no model process starts"), ()])
+def test_a_golden_set_that_was_not_run_says_nothing(
+    watch: Watch, queries: Queries, clock: Clock, end: RunnerBroken | tuple[Measured, ...]
+) -> None:
+    golden, runs, stopped = watch()
+    golden.look()
+    clock.tick(86401)
+    golden.look()
+    if isinstance(end, RunnerBroken):
+        runs.asked[0].set_exception(end)
+    else:
+        runs.asked[0].set_result(end)
+    golden.look()
+    assert (words(queries), stopped) == (["golden.recorded"], [])
 
 
 def test_what_was_measured_waits_for_a_database_that_is_away(
