@@ -27,6 +27,7 @@ from node.spreading import spread_over_processes
 from node.store.nouns import JobResult, NewOutput, OutputFile
 from pipelines import golden, headers, registry
 from pipelines.base import InvalidOutput, Made, Pipeline, Released, Unsuitable, decline, execute, maker_of
+from pipelines.features import Features
 from pipelines.golden import Measured
 from pipelines.refusals import kind_of
 from pipelines.study import UNREADABLE, NotAStudy, OutOfReach, Replaced, Study
@@ -102,7 +103,7 @@ def _answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
         return Outcome("held" if error.errno in _NO_DISK else "retry", _told(error), cause="files")
     except NotAStudy as error:
         told = _told(error)
-        unread = {"completeness.suitable": 0.0, "completeness.why": kind_of(told)}
+        unread: Features = {"completeness.suitable": 0.0, "completeness.why": kind_of(told)}
         return Outcome("skipped", told, features=unread)
     except OSError as error:
         word = "held" if error.errno in _NO_DISK else "retry"
@@ -114,7 +115,7 @@ def _answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
         return Outcome("failed", _told(error), features=_known(study, pipeline), cause=cause_of(error))
 
 
-def _known(study: Study | None, pipeline: Pipeline) -> dict[str, float | str | None]:
+def _known(study: Study | None, pipeline: Pipeline) -> Features:
     """What headers tell of a study whose job broke; nothing where they are what it broke on."""
     if study is None:
         return {}
