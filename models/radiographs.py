@@ -11,6 +11,7 @@ import torch
 
 from models import explain
 from models.card import ModelCard
+from models.embedding import fold
 from models.errors import ModelError
 from models.nets.xray_input import Place
 from models.nets.xray_triage import FRONTAL, INVERTED, XrayTriage, square
@@ -24,7 +25,8 @@ class Reading:
     ``view``: probability of each kind of view. ``inverted``: dark is dense in the pixels as given, and they were turned
     before the findings were looked for. ``probability``: of each finding, calibrated. ``entropy``: of each, in bits;
     ``disagreement``: the part of it that comes from members that differ (mutual information). ``distance``: of the
-    features from those of validation images; ``out_of_distribution``: it is beyond the card's limit.
+    features from those of validation images; ``out_of_distribution``: it is beyond the card's limit. ``embedding``: the
+    members' features before the last layer, at most 64 numbers (:mod:`models.embedding`).
     """
 
     view: Mapping[str, float]
@@ -34,6 +36,7 @@ class Reading:
     disagreement: Mapping[str, float]
     distance: float
     out_of_distribution: bool
+    embedding: tuple[float, ...] = ()
 
 
 class RadiographModel(Protocol):
@@ -77,7 +80,7 @@ class LoadedClassifier:
         inverted = view[INVERTED] > view[FRONTAL]
         x, _ = self._square(image, inverted)
         with torch.no_grad(), self.runtime.autocast():
-            logits, far = self.net.finding_logits(x)
+            logits, far, deep = self.net.seen(x)
         members = logits[:, 0].double().sigmoid().cpu().numpy()
         mean = logits.mean(0)[0].double().sigmoid().cpu().numpy()
         total, own = entropy(members.mean(0)), entropy(members).mean(0)
@@ -91,6 +94,7 @@ class LoadedClassifier:
             dict(zip(names, map(float, np.maximum(total - own, 0)), strict=True)),
             distance,
             distance > limit,
+            fold(deep[:, 0].cpu().numpy()),
         )
 
     def explain(self, image: np.ndarray, label: str, method: str = "grad-cam") -> np.ndarray:

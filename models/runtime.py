@@ -108,7 +108,8 @@ class LoadedModel:
         ``volume``: HU, int16 or float32, (slices, rows, columns), axis 0 toward the Head, 1 toward Posterior, 2 toward
         the
         patient's Left; ``spacing``: mm in that order. Returns the family's arrays, for ``two-views`` ``probability``
-        float16 (labels, slices, rows, columns) on the same grid, channel ``value - 1`` for each label of the card.
+        float16 (labels, slices, rows, columns) on the same grid, channel ``value - 1`` for each label of the card, and
+        ``embedding`` float32 (channels): mean activations of a late layer, which monitoring watches.
 
         Raises ModelError for an unusable array and OutOfMemory when even the smallest portions do not fit.
         """

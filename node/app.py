@@ -55,16 +55,19 @@ def _close(config: Config, store: Store, spool: Spool, stop: threading.Event) ->
 
 def _work(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
     from node.ahead import LookAhead
+    from node.golden import Golden
     from node.runners.local import Local
     from node.work import Work
 
-    runner = Local(config, tuple(sorted({name for route in config.routes for name in route.pipelines})))
+    names = tuple(sorted({name for route in config.routes for name in route.pipelines}))
+    runner = Local(config, names)
     runner.start()
     _say_ready(runner=runner.pid)
     try:
         queries = Queries(store.engine)
         ahead = LookAhead(queries, spool, Routes(config, registry.names()), runner)
-        Work(config, store, queries, spool, runner, _worker_name("work"), ahead).serve(stop)
+        golden = Golden(store, runner, names)  # a stop-rule is its fourth argument
+        Work(config, store, queries, spool, runner, _worker_name("work"), ahead, golden=golden).serve(stop)
     finally:
         runner.stop()
 

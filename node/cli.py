@@ -10,7 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from node import __version__, audit_commands, baseline_commands, screens, spool_commands, story_commands, watch_commands
+from node import (
+    __version__,
+    audit_commands,
+    baseline_commands,
+    golden_commands,
+    screens,
+    spool_commands,
+    story_commands,
+    watch_commands,
+)
 from node import config as configuration
 from node.errors import ConfigError, OverreadError
 from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -229,6 +238,7 @@ def train(
 app.command()(spool_commands.purge)
 app.command()(story_commands.explain)
 app.command()(story_commands.inventory)
+app.command()(golden_commands.golden)
 
 
 def _version(wanted: bool) -> None:

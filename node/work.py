@@ -12,6 +12,7 @@ from node import faults, logs, retry
 from node.ahead import LookAhead
 from node.config import Config
 from node.errors import GiveUp, IllegalMove, TryAgain
+from node.golden import Golden
 from node.queries import Queries
 from node.runners.base import Outcome, Request, Runner, RunnerBroken, RunnerDied, files_of
 from node.spool import Spool
@@ -22,6 +23,7 @@ log = logs.get(__name__)
 POLL = 0.1  # seconds between two looks
 _LONGEST_PAUSE = 60.0  # seconds between two attempts while the disk is full or no model process starts
 _STOPPING = "the node is stopping"
+_TOO_LONG = "over the time limit"
 
 
 class Work:
@@ -37,6 +39,7 @@ class Work:
         worker: str,
         ahead: LookAhead | None = None,
         timer: Callable[[], float] = time.monotonic,
+        golden: Golden | None = None,
     ) -> None:
         self._config = config
         self._store = store
@@ -45,6 +48,7 @@ class Work:
         self._runner = runner
         self._worker = worker
         self._ahead = ahead
+        self._golden = golden
         self._timer = timer  # how long a job runs must not depend on who sets the clock
         self._held = 0  # jobs in a row that found no room on the disk, or no model process
 
@@ -56,6 +60,8 @@ class Work:
                 if not released:
                     self._store.release_jobs(self._worker, "the worker stopped in the middle")
                     released = True
+                if self._golden is not None:  # before a patient's job: it may hold back what comes of that
+                    self._golden.look()
                 job = self._store.claim_job(self._worker, self._config.work.lease)
                 if job is None:
                     self._look_ahead()
@@ -85,10 +91,12 @@ class Work:
         faults.point("work.claimed")
         newest = self._queries.current_revision(job.study_id)
         if newest > job.revision:
-            self._store.skip_job(job, f"superseded: revision {newest} of the study has come")
+            reason = f"superseded: revision {newest} of the study has come"
+            self._store.skip_job(job, reason, features={"completeness.why": "superseded"})
             return
         if job.attempts > self._config.work.attempts:
-            self._store.fail_job(job, f"given up: the worker or its model process died in {job.attempts - 1} attempts")
+            reason = f"given up: the worker or its model process died in {job.attempts - 1} attempts"
+            self._store.fail_job(job, reason, cause="died")
             return
         instances = self._queries.stored_instances(job.study_id)
         request = Request(
@@ -126,13 +134,14 @@ class Work:
                 if give_back_at is not None and time.monotonic() >= give_back_at:
                     self._runner.kill(_STOPPING)
                 elif now - started > self._config.work.time_limit:
-                    self._runner.kill(f"over the time limit of {self._config.work.time_limit:g} s")
+                    self._runner.kill(f"{_TOO_LONG} of {self._config.work.time_limit:g} s")
                 elif now - renewed > self._config.work.lease / 3:
                     renewed = now
                     self._renew(job)
             except RunnerDied as error:
                 # A job that the stop ended is not to blame; one that dies meanwhile may be.
-                return Outcome("stopped" if str(error) == _STOPPING else "retry", str(error))
+                cause = "time-limit" if str(error).startswith(_TOO_LONG) else "died"
+                return Outcome("stopped" if str(error) == _STOPPING else "retry", str(error), cause=cause)
             except RunnerBroken as error:
                 return Outcome("stopped" if stop.is_set() else "held", str(error))
 
@@ -158,7 +167,7 @@ class Work:
                 return
             log.info("job done", study=job.study_uid, pipeline=job.pipeline, outputs=[o.name for o in outcome.outputs])
         elif outcome.word == "skipped":
-            self._store.skip_job(job, outcome.reason, outcome.outputs, self._takes)
+            self._store.skip_job(job, outcome.reason, outcome.outputs, self._takes, outcome.features)
             log.info("job skipped", study=job.study_uid, pipeline=job.pipeline, reason=outcome.reason)
         elif outcome.word in ("stopped", "held"):
             self._store.retry_job(job, outcome.reason, self._store.clock(), counts=False)
@@ -171,5 +180,5 @@ class Work:
             log.warning("job waits", study=job.study_uid, pipeline=job.pipeline, reason=outcome.reason)
         else:
             reason = outcome.reason if outcome.word == "failed" else f"{outcome.reason} ({job.attempts} attempts)"
-            self._store.fail_job(job, reason)
+            self._store.fail_job(job, reason, outcome.features, outcome.cause)
             log.error("job failed", study=job.study_uid, pipeline=job.pipeline, reason=reason, job=job.id)

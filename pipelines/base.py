@@ -81,8 +81,8 @@ class Objects(Sequence["Dataset"]):
 @dataclass(frozen=True)
 class Result:
     """What a pipeline found: outputs in the order of delivery; `findings`: what the log keeps in plain words and
-    numbers (JSON); `features`: the numbers and categories that monitoring watches; `urgent`: a person should look soon
-    (STAT): the study's further jobs and all its results go before others."""
+    numbers (JSON); `features`: the numbers and categories that monitoring watches, named as `feature_names` lists
+    them; `urgent`: a person should look soon (STAT): the study's further jobs and all its results go before others."""
 
     outputs: Sequence[Output]
     findings: Mapping[str, Any] = field(default_factory=dict)
@@ -185,14 +185,21 @@ def execute(
     `take` gets each object as soon as it has passed, in the process that made it, so that it can be written there and
     then: what it gives counts only when `execute` returns. `spread` tells where the objects are made. Raises
     Unsuitable, InvalidOutput, and what the model raises.
+
+    The features of headers are added to those of the pipeline, which count where both give one.
     """
+    from pipelines import headers
+
     begun = time.perf_counter()
     result = pipeline.run(study, series)
     timings = {"run": time.perf_counter() - begun, **{f"run.{name}": took for name, took in result.timings.items()}}
     begun = time.perf_counter()
+    watched = {**headers.of_study(study, series, placed=pipeline.accepts.geometry), **result.features}
+    timings["features"] = time.perf_counter() - begun
+    begun = time.perf_counter()
     made, wrote = make(result.outputs, study, maker, take, spread, forms)
     timings |= {f"write.{name}": took for name, took in wrote.items()} | {"write": time.perf_counter() - begun}
-    return Executed(made, series, result.findings, result.features, timings, result.urgent)
+    return Executed(made, series, result.findings, watched, timings, result.urgent)
 
 
 def make(

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.embedding import fold
 from models.labels import labels_of
-from pipelines import features, phantom_studies
+from pipelines import features, greys, phantom_studies
 from pipelines.base import Output, Result
 from pipelines.match import Match, Preference
 from pipelines.outlines import outline
@@ -116,9 +117,8 @@ class CtLung:
         timer = _Timer()
         volume = Volume.from_series(series)
         timer.lap("load")
-        probability = volume.from_canonical(
-            self._model.predict(volume.canonical(), volume.canonical_spacing)["probability"]
-        )
+        predicted = self._model.predict(volume.canonical(), volume.canonical_spacing)
+        probability = volume.from_canonical(predicted["probability"])
         timer.lap("predict")
         masks = labels_of(probability)  # no HU and no threshold takes part: the likeliest of elsewhere, left and right
         lungs = {side.name: measure(volume, masks, side.value) for side in SIDES}
@@ -129,14 +129,17 @@ class CtLung:
         cut = cut_off(volume, masks)
         said = (Evaluation(codes.COMMENT, summary(lungs, cut)), *self._certainty(certainty).evaluations())
         outputs = self._outputs(volume, masks, probability, lungs, said)
-        told: features.Features = {**features.acquisition(series, volume), **features.pixels(volume), **certainty}
         findings: dict[str, object] = {"summary": summary(lungs, cut), "cut_off": cut}
         for side in SIDES:
-            numbers: Mapping[str, float | None] = lungs[side.name] or {"volume_ml": 0.0, "mean_hu": None, "sd_hu": None}
-            told |= features.named(side.name.lower(), numbers)
-            findings[side.name.lower()] = dict(numbers)
+            findings[side.name.lower()] = dict(lungs[side.name] or _NOTHING)
         timer.lap("measure")
-        return Result(outputs, findings, told, timer.laps)
+        watched: features.Features = {
+            **greys.of_volume(volume), **certainty, **features.entropy(probability), **_watched(lungs, masks),
+            **features.embedding(fold(predicted["embedding"]) if "embedding" in predicted else ()),
+            "completeness.cut-off": cut or "no",
+        }  # fmt: skip
+        timer.lap("features")
+        return Result(outputs, findings, watched, timer.laps)
 
     def _outputs(
         self, volume: Volume, masks: np.ndarray, probability: np.ndarray, lungs: Mapping[str, _Lung],
@@ -163,7 +166,7 @@ class CtLung:
         error = card.metrics.get("expected_calibration_error")
         calibration = "Probabilities are not calibrated" if method == "none" else f"Calibrated by {method}"
         calibration += "." if error is None else f"; expected calibration error {error:.3f} on phantoms."
-        share, mean = features["unsure_share"], features["mean_probability"]
+        share, mean = features["uncertainty.unsure-share"], features["uncertainty.mean-probability"]
         if not isinstance(share, float) or not isinstance(mean, float):
             return Certainty(calibration, "No voxel was taken for lung.")
         unsure = f"{share:.1%} of the voxels in question were unsure (0.2 to 0.8)."
@@ -196,6 +199,7 @@ def open_pipeline(models: Shelf, device: str) -> CtLung:
 
 
 _Lung = Mapping[str, float] | None
+_NOTHING: Mapping[str, float | None] = {"volume_ml": 0.0, "mean_hu": None, "sd_hu": None}
 
 
 def measure(volume: Volume, masks: np.ndarray, label: int) -> _Lung:
@@ -212,6 +216,18 @@ def measure(volume: Volume, masks: np.ndarray, label: int) -> _Lung:
     mean = total / count
     return {"volume_ml": round(count * volume.voxel_ml, 2), "mean_hu": round(mean, 1),
             "sd_hu": round(max(0.0, squares / count - mean**2) ** 0.5, 1)}  # fmt: skip
+
+
+def _watched(lungs: Mapping[str, _Lung], masks: np.ndarray) -> features.Features:
+    """The features of both lungs."""
+    found: features.Features = {}
+    parts = features.parts(masks, [side.value for side in SIDES])
+    for side in SIDES:
+        lung = lungs[side.name]
+        numbers = lung or _NOTHING
+        found |= features.output(f"{side.name} lung", volume=numbers["volume_ml"], mean=numbers["mean_hu"],
+                                 sd=numbers["sd_hu"], count=parts[side.value], empty=lung is None)  # fmt: skip
+    return found
 
 
 def cut_off(volume: Volume, masks: np.ndarray) -> str:

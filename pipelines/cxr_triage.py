@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from pipelines import features, images, phantom_studies
+from pipelines import features, greys, headers, images, phantom_studies
 from pipelines.base import Output, Result, Unsuitable
 from pipelines.match import Match, label, number, told
 from pipelines.outlines import outline
@@ -121,7 +121,8 @@ class CxrTriage:
     def run(self, study: Study, series: Series) -> Result:
         """Read the best image of the series, and put the outputs together. Raises Unsuitable."""
         began = time.perf_counter()
-        radiograph = Radiograph.from_instance(self._best(series))
+        instance = self._best(series)
+        radiograph = Radiograph.from_instance(instance)
         loaded = time.perf_counter()
         reading = self._model.classify(radiograph.voxels[0])
         if reading.inverted:
@@ -140,16 +141,6 @@ class CxrTriage:
         outputs: list[Output] = [report]
         if maps:
             outputs.append(heatmap(radiograph, maps))
-        told_features = {
-            **features.exposure(series, radiograph),
-            **features.grey(radiograph),
-            **features.named("probability", reading.probability),
-            **features.named("entropy", reading.entropy),
-            "entropy_mean": float(np.mean(list(reading.entropy.values()))),
-            "disagreement_mean": float(np.mean(list(reading.disagreement.values()))),
-            "distance": reading.distance,
-            "view_frontal": reading.view["frontal"] + reading.view["inverted"],
-        }
         found = {
             "summary": said,
             "probability": rounded(reading.probability),
@@ -161,8 +152,11 @@ class CxrTriage:
             "polarity": TURNED if reading.inverted else "as the header says",
             "priority": "STAT" if urgent else "",
         }
-        timings = {"load": loaded - began, "predict": predicted - loaded, "measure": time.perf_counter() - predicted}
-        return Result(outputs, found, told_features, timings, urgent)
+        measured = time.perf_counter()
+        watched = {**headers.of_instance(instance), **greys.of_radiograph(radiograph), **_watched(reading, positive)}
+        timings = {"load": loaded - began, "predict": predicted - loaded, "measure": measured - predicted,
+                   "features": time.perf_counter() - measured}  # fmt: skip
+        return Result(outputs, found, watched, timings, urgent)
 
     def _evaluations(self, reading: Reading, said: str, urgent: bool) -> list[Evaluation]:
         """What the report says of the whole image."""
@@ -275,6 +269,22 @@ def summary(reading: Reading, positive: list[str], urgent: bool) -> str:
     if reading.inverted:
         text += f" Polarity: {TURNED}."
     return text
+
+
+def _watched(reading: Reading, positive: Collection[str]) -> features.Features:
+    """The features of what the model says."""
+    found = features.embedding(reading.embedding)
+    for name, p in reading.probability.items():
+        found |= features.output(name, p=p, positive=name in positive)
+        found[f"uncertainty.entropy.{name}"] = reading.entropy[name]
+        found[f"uncertainty.mutual-information.{name}"] = reading.disagreement[name]
+    return found | {
+        "uncertainty.entropy": float(np.mean(list(reading.entropy.values()))),
+        "uncertainty.mutual-information": float(np.mean(list(reading.disagreement.values()))),
+        "uncertainty.distance": reading.distance,
+        "uncertainty.frontal": reading.view["frontal"] + reading.view["inverted"],
+        "completeness.inverted": float(reading.inverted),
+    }
 
 
 def rounded(values: Mapping[str, float]) -> dict[str, float]:

@@ -1,102 +1,36 @@
-"""The numbers and categories that monitoring watches: how a study was acquired, what its pixels look like, how sure the
-model was. A value that is missing is None, which is a category of its own and not a dropped row."""
+"""The numbers and categories that monitoring watches. A value that is missing is None, which is a category of its own
+and not a dropped row.
+
+What headers tell is in headers.py, statistics of pixels in greys.py; the names of all, with their meaning, stand in
+feature_names.py. `pipelines.base.execute` adds the features of headers to those that a pipeline gives.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
-from pydicom.dataset import Dataset
+from scipy import ndimage
 
 from models.labels import occupied
-from pipelines.frames import numbers
-from pipelines.radiograph import Radiograph
-from pipelines.study import Series
-from pipelines.volume import Volume
 
 Features = dict[str, float | str | None]
-_CATEGORIES = ("Manufacturer", "ManufacturerModelName", "StationName", "SoftwareVersions", "BodyPartExamined",
-               "ConvolutionKernel", "PatientPosition", "PhotometricInterpretation", "ContrastBolusAgent")  # fmt: skip
-_NUMBERS = ("KVP", "XRayTubeCurrent", "Exposure", "SliceThickness")
-_EXPOSURE_CATEGORIES = ("Manufacturer", "ManufacturerModelName", "StationName", "SoftwareVersions", "BodyPartExamined",
-                        "ViewPosition", "PhotometricInterpretation", "Modality",
-                        "PixelIntensityRelationship")  # fmt: skip
-_EXPOSURE_NUMBERS = ("KVP", "XRayTubeCurrent", "Exposure", "ExposureIndex", "DeviationIndex", "BitsStored")
 _THREADS = 2
-_SAMPLES = 2_000_000  # voxels that statistics look at: every n-th, so that the same study always gives the same numbers
+_SLICES = 12  # of a segmentation in which entropy is measured
+_CELLS = 250_000  # of the coarse grid on which parts are counted
+_PART = 4  # cells: what is smaller is not counted as a part
 
 
-def acquisition(series: Series, volume: Volume) -> Features:
-    """How the series was acquired: device and protocol as categories, settings and geometry as numbers."""
-    header = volume.instances[0].header
-    found: Features = {keyword: _category(series.get(keyword)) for keyword in _CATEGORIES}
-    if found["ContrastBolusAgent"] is not None:
-        found["ContrastBolusAgent"] = "given"  # free text, which now and then names people
-    for keyword in _NUMBERS:
-        found[keyword] = (numbers(header, keyword, 1) or (None,))[0]
-    found["TransferSyntaxUID"] = _transfer_syntax(header)
-    frames, rows, columns = volume.voxels.shape
-    between, row, column = volume.spacing
-    found |= {"slices": float(frames), "rows": float(rows), "columns": float(columns), "slice_spacing_mm": between,
-              "row_spacing_mm": row, "column_spacing_mm": column, "oblique_degrees": volume.view.oblique}  # fmt: skip
-    return found
+def embedding(values: Sequence[float]) -> Features:
+    """A model's embedding as one text (a JSON list); None where the model gives none."""
+    return {"embedding": json.dumps(list(values), separators=(",", ":")) if len(values) else None}
 
 
-def _category(value: Any) -> str | None:
-    several = value is not None and not isinstance(value, str) and hasattr(value, "__iter__")
-    return None if value is None else "\\".join(map(str, value)) if several else str(value)
-
-
-def _transfer_syntax(header: Dataset) -> str | None:
-    meta = getattr(header, "file_meta", None)
-    return str(meta.get("TransferSyntaxUID")) if meta is not None else None
-
-
-def exposure(series: Series, radiograph: Radiograph) -> Features:
-    """How a radiograph was taken: device and view as categories, exposure and size as numbers."""
-    instance = radiograph.instances[0]
-    found: Features = {keyword: _category(instance.get(keyword)) for keyword in _EXPOSURE_CATEGORIES}
-    for keyword in _EXPOSURE_NUMBERS:
-        found[keyword] = (numbers(instance.header, keyword, 1) or (None,))[0]
-    spacing = numbers(instance.header, "PixelSpacing", 2) or numbers(instance.header, "ImagerPixelSpacing", 2)
-    found["pixel_spacing_mm"] = spacing[0] if spacing else None
-    rows, columns = radiograph.voxels.shape[1:]
-    found |= {"rows": float(rows), "columns": float(columns), "images": float(len(series.instances)),
-              "TransferSyntaxUID": _transfer_syntax(instance.header)}  # fmt: skip
-    return found
-
-
-def grey(radiograph: Radiograph) -> Features:
-    """Statistics of a radiograph's values, whose unit differs from device to device: percentiles in their own numbers,
-    and, between the 1st and the 99th, mean, spread, entropy of the histogram, sharpness, and the shares at the ends."""
-    image = radiograph.voxels[0]
-    sample = image.reshape(-1)[:: max(1, image.size // _SAMPLES)]
-    low, median, high = (float(value) for value in np.percentile(sample, (1, 50, 99)))
-    width = max(high - low, 1e-6)
-    scaled = np.clip((sample - low) / width, 0, 1)
-    counts = np.histogram(scaled, bins=64, range=(0, 1))[0]
-    shares = counts[counts > 0] / max(1, counts.sum())
-    step = max(1, image.shape[0] // 512)
-    return {"pixel_p1": low, "pixel_p50": median, "pixel_p99": high, "grey_mean": float(scaled.mean()),
-            "grey_sd": float(scaled.std()), "grey_entropy": float(-(shares * np.log2(shares)).sum()),
-            "grey_sharpness": float(np.abs(np.diff(image[::step], axis=0)).mean()) / width,
-            "dark_share": float((scaled <= 0.02).mean()), "bright_share": float((scaled >= 0.98).mean())}  # fmt: skip
-
-
-def pixels(volume: Volume) -> Features:
-    """Statistics over the voxels: mean, spread, percentiles, entropy of the histogram, sharpness, share of air."""
-    flat = volume.voxels.reshape(-1)
-    sample = flat[:: max(1, flat.size // _SAMPLES)].astype(np.float32)
-    low, median, high = (float(value) for value in np.percentile(sample, (1, 50, 99)))
-    counts = np.histogram(sample, bins=64, range=(-1024, 1024))[0]
-    shares = counts[counts > 0] / max(1, counts.sum())
-    middle = volume.voxels[len(volume.voxels) // 2].astype(np.float32)
-    return {"pixel_mean": float(sample.mean()), "pixel_sd": float(sample.std()), "pixel_p1": low, "pixel_p50": median,
-            "pixel_p99": high, "pixel_entropy": float(-(shares * np.log2(shares)).sum()),
-            "pixel_sharpness": float(np.abs(np.diff(middle, axis=0)).mean()),
-            "air_share": float((sample < -900).mean())}  # fmt: skip
+def output(finding: str, **values: float | bool | None) -> Features:
+    """What a pipeline says of one finding: p, positive, volume (ml), count, empty, ..."""
+    return {f"output.{finding}.{name}": None if value is None else float(value) for name, value in values.items()}
 
 
 def certainty(probability: np.ndarray, labels: np.ndarray) -> Features:
@@ -121,11 +55,33 @@ def certainty(probability: np.ndarray, labels: np.ndarray) -> Features:
     with ThreadPoolExecutor(_THREADS) as threads:
         chosen, labelled, unsure, either = (sum(f) for f in zip(*threads.map(one, range(len(labels))), strict=True))
     return {
-        "mean_probability": chosen / labelled if labelled else None,
-        "unsure_share": unsure / either if either else None,
+        "uncertainty.mean-probability": chosen / labelled if labelled else None,
+        "uncertainty.unsure-share": unsure / either if either else None,
     }
 
 
-def named(prefix: str, values: Mapping[str, float | None]) -> Features:
-    """Measurements as features, their names after a prefix."""
-    return {f"{prefix}_{name}": value for name, value in values.items()}
+def entropy(probability: np.ndarray) -> Features:
+    """Mean entropy (bits) of a segmentation's voxels of which the model is not quite sure: where a class, "elsewhere"
+    among them, has between 0.01 and 0.99. `probability` (classes, frames, rows, columns); some slices are looked at."""
+    every = max(1, probability.shape[1] // _SLICES)
+    some = probability[:, every // 2 :: every, ::2, ::2].reshape(len(probability), -1)
+    strongest = some.max(0)
+    open_ = some[:, (strongest > 0.01) & (strongest < 0.99)].astype(np.float32)
+    if not open_.size:
+        return {"uncertainty.entropy": None}
+    every_class = np.clip(np.vstack([open_, 1 - open_.sum(0)]), 1e-6, 1)
+    bits = -(every_class * np.log2(every_class)).sum(0)
+    return {"uncertainty.entropy": float(bits.mean(dtype=np.float64))}
+
+
+def parts(labels: np.ndarray, values: Sequence[int]) -> Mapping[int, int]:
+    """How many connected parts each label value has in a label map (frames, rows, columns), on a coarse grid."""
+    frames, rows, columns = labels.shape
+    step = max(1, round((frames * rows * columns / _CELLS) ** (1 / 3)))
+    coarse = labels[::step, ::step, ::step]
+    found = {}
+    for value in values:
+        marked, count = ndimage.label(coarse == value)
+        sizes = np.bincount(marked.ravel(), minlength=count + 1)[1:]
+        found[value] = int((sizes >= _PART).sum())
+    return found

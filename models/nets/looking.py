@@ -28,36 +28,42 @@ SEEN = 0.1
 def look(
     net: TwoViews, volume: np.ndarray, spacing: tuple[float, float, float], runtime: Runtime, share: float
 ) -> dict[str, np.ndarray]:
-    """``probability`` float16 (2, slices, rows, columns): left and right lung, zero where the whole view sees none."""
-    hints = settle_sides(look_at_whole(net, volume, spacing, runtime, share))
+    """``probability`` float16 (2, slices, rows, columns): left and right lung, zero where the whole view sees none;
+    ``embedding`` float32 (channels): the whole view's deepest activations, averaged over the scan."""
+    hints, embedding = look_at_whole(net, volume, spacing, runtime, share)
+    hints = settle_sides(hints)
     probability = np.zeros((2, *volume.shape), np.float16)
     box = seen_box(hints[:2], volume.shape, spacing)
     if box is not None:
         look_at_slices(net, volume, hints, box, probability, runtime, share)
-    return {"probability": probability}
+    return {"probability": probability, "embedding": embedding}
 
 
 def look_at_whole(
     net: TwoViews, volume: np.ndarray, spacing: tuple[float, float, float], runtime: Runtime, share: float
-) -> np.ndarray:
-    """The hints (3, z, y, x) float32 on the coarse grid that covers the same length in each axis."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """The hints (3, z, y, x) float32 on the coarse grid that covers the same length in each axis, and the mean of the
+    deepest activations (channels) float32."""
     from models.nets.two_views import hints_of
 
     small = shrink(volume, spacing, net.spacing)
     multiple = net.multiple[0]
+    deep: list[np.ndarray] = []  # of each window; all are of one size
 
     def forward(part: np.ndarray) -> np.ndarray:
         padded, where = pad_to(part, multiple)
         x = torch.from_numpy(padded)[None].to(runtime.device)
         with runtime.autocast():
-            logits = net.whole(x)
+            logits, deepest = net.whole_with_deepest(x)
+        deep.append(deepest.float().mean((0, 2, 3, 4)).cpu().numpy())
         return hints_of(logits.float()[0].softmax(0))[(slice(None), *where)].cpu().numpy()
 
     area = (small.shape[1] + multiple) * (small.shape[2] + multiple)
     window = round(WINDOW_MM / net.spacing)
     fitting = int(min(WHOLE_VOXELS, runtime.memory / 400) * share / area)
     window = max(multiple, min(window, fitting) // multiple * multiple)
-    return slide(small, window, min(round(OVERLAP_MM / net.spacing), window // 2), forward)
+    hints = slide(small, window, min(round(OVERLAP_MM / net.spacing), window // 2), forward)
+    return hints, np.mean(deep, axis=0)
 
 
 def settle_sides(hints: np.ndarray) -> np.ndarray:

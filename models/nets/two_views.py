@@ -66,16 +66,21 @@ class UNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, inputs, ...) -> (batch, outputs, ...), same size."""
+        return self.with_deepest(x)[0]
+
+    def with_deepest(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `forward` gives, and the activations of the deepest level (batch, channels[-1], ...)."""
         x = self.stem(x)
         skips = []
         for down, same in zip(self.down, self.same, strict=True):
             skips.append(x)
             x = down(x)
             x = x + same(x)
+        deepest = x
         for up, narrow, skip in zip(reversed(self.up), reversed(self.narrow), reversed(skips), strict=True):
             x = functional.interpolate(narrow(x), scale_factor=2, mode="nearest")
             x = up(torch.cat((x, skip), 1))
-        return self.head(x)
+        return self.head(x), deepest
 
 
 class SubPixel(nn.Module):
@@ -93,10 +98,13 @@ class SubPixel(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, inputs, ...) -> (batch, outputs, ...), same size."""
-        blocks = self.unet(pixelunshuffle(x, self.dims, 2))
-        return self.last(
-            torch.cat((functional.leaky_relu(pixelshuffle(blocks, self.dims, 2), 0.05), x.to(blocks.dtype)), 1)
-        )
+        return self.with_deepest(x)[0]
+
+    def with_deepest(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `forward` gives, and the activations of the U-Net's deepest level (batch, channels[-1], ...)."""
+        blocks, deepest = self.unet.with_deepest(pixelunshuffle(x, self.dims, 2))
+        joined = torch.cat((functional.leaky_relu(pixelshuffle(blocks, self.dims, 2), 0.05), x.to(blocks.dtype)), 1)
+        return self.last(joined), deepest
 
 
 class TwoViews(nn.Module):
@@ -132,6 +140,10 @@ class TwoViews(nn.Module):
         """HU (batch, z, y, x) on the coarse grid -> logits (batch, kinds, z, y, x)."""
         return self.whole_net(windows_of(hu, self.windows))
 
+    def whole_with_deepest(self, hu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `whole` gives, and the deepest activations (batch, channels, ...), which tell how it sees the scan."""
+        return self.whole_net.with_deepest(windows_of(hu, self.windows))
+
     def detail(self, hu: torch.Tensor, hints: torch.Tensor) -> torch.Tensor:
         """HU (batch, y, x) and hints (batch, hints, y, x) -> logits (batch, 3, y, x): elsewhere, left, right."""
         return self.detail_net(torch.cat((windows_of(hu, self.windows), hints * 2 - 1), 1))
@@ -139,7 +151,8 @@ class TwoViews(nn.Module):
     def infer(
         self, volume: np.ndarray, spacing: tuple[float, float, float], runtime: Runtime, share: float
     ) -> dict[str, np.ndarray]:
-        """``probability`` float16 (2, slices, rows, columns) of a volume; see :func:`models.nets.looking.look`."""
+        """``probability`` float16 (2, slices, rows, columns) of a volume, and ``embedding`` (channels); see
+        :func:`models.nets.looking.look`."""
         return look(self, volume, spacing, runtime, share)
 
 

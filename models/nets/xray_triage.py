@@ -133,16 +133,24 @@ class XrayTriage(nn.Module):
         """Squares (batch, size, size) -> logits (members, batch, findings), calibrated, averaged over the image moved
         by ``shifts`` (rows, columns); and how far the features lie from those of validation images (batch), about 1
         for such an image."""
+        return self.seen(x, shifts)[:2]
+
+    def seen(
+        self, x: torch.Tensor, shifts: Sequence[tuple[int, int]] = SHIFTS
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What ``finding_logits`` gives, and the members' features (members, batch, depth), averaged over the image:
+        the layer before the last."""
         moved = [channels(shifted(x, *shift)) for shift in shifts]
-        logits, far = [], []
+        logits, far, deep = [], [], []
         for k, member in enumerate(self.members):
-            seen = [member.scores(inputs) for inputs in moved]
-            pooled = torch.stack([member.pooled(scores).float() for scores, _ in seen]).mean(0)
+            found = [member.scores(inputs) for inputs in moved]
+            pooled = torch.stack([member.pooled(scores).float() for scores, _ in found]).mean(0)
             logits.append(pooled * self.scale + self.offset)
-            features = seen[0][1]
+            features = found[0][1]
             steps = (features.float() - self.centre[k]) @ self.whiten[k].T
             far.append(steps.square().mean(1).sqrt())
-        return torch.stack(logits), torch.stack(far).mean(0)
+            deep.append(features.float())
+        return torch.stack(logits), torch.stack(far).mean(0), torch.stack(deep)
 
 
 def shifted(x: torch.Tensor, rows: int, columns: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ from node.errors import OverreadError
 from node.queries import StoredInstance
 from node.spool import Spool
 from node.store.nouns import JobResult, NewOutput
+from pipelines.golden import Measured
 from pipelines.outputs.profiles import STANDARD, Form
 
 
@@ -54,13 +55,21 @@ class Ahead:
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended: `done`, `skipped` (unsuitable or unchanged), `stopped`, `retry`, `held` (not its own fault: the
-    disk is full, or no model process starts), `failed`; why, for a person."""
+    disk is full, or no model process starts), `failed`; why, for a person. `features`: what is known of a job without a
+    result; `cause`: the kind of a failure, as one word."""
 
     word: str
     reason: str = ""
     outputs: tuple[NewOutput, ...] = ()
     result: JobResult | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+    features: Mapping[str, float | str | None] = field(default_factory=dict)
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class GoldenSet:
+    """A wish of the model process: run every pipeline on its example, and tell what came out."""
 
 
 class Runner(Protocol):
@@ -75,6 +84,12 @@ class Runner(Protocol):
     def run(self, request: Request) -> Future[Outcome]:
         """Begin a job; the future is running once a process has it, and raises RunnerDied when that ends, RunnerBroken
         when none starts."""
+
+    def golden(self) -> Future[tuple[Measured, ...]]:
+        """Run every pipeline on its example; the future raises RunnerDied or RunnerBroken. Empty: it was killed."""
+
+    def take_golden(self) -> tuple[Measured, ...]:
+        """What the warm-up made of the examples, once for each start."""
 
     def kill(self, reason: str) -> None:
         """End the running job at once; its future raises RunnerDied(reason)."""

@@ -10,6 +10,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
@@ -18,18 +19,23 @@ from models.errors import BadModel, OutOfMemory
 from models.shelf import Shelf, bundled
 from node import __version__, faults, logs, processes
 from node.config import Config
-from node.runners.base import Ahead, Outcome, Request
+from node.runners.base import Ahead, GoldenSet, Outcome, Request
+from node.runners.meter import Meter, cause_of
 from node.runners.ready import Ready
 from node.runners.record import record
 from node.spool import Spool
 from node.spreading import spread_over_processes
 from node.store.nouns import JobResult, NewOutput, OutputFile
-from pipelines import registry
+from pipelines import golden, headers, registry
 from pipelines.base import InvalidOutput, Made, Pipeline, Released, Unsuitable, decline, execute, maker_of
-from pipelines.study import NotAStudy, OutOfReach, Replaced, Study
+from pipelines.features import Features
+from pipelines.golden import Measured
+from pipelines.refusals import kind_of
+from pipelines.study import UNREADABLE, NotAStudy, OutOfReach, Replaced, Study
 
 log = logs.get(__name__)
 # The disk is at fault and not the job: it is full, or the file system of the spool is gone.
+_OF_SUITABILITY = ("completeness.suitable", "completeness.why")  # not known of a job that broke
 _NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE)
 
 
@@ -43,7 +49,8 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says when to end
     logs.set_up(config.node.log_level, config.node.log_json, "models")
     try:
-        pipelines = {name: _warm(name, config) for name in names}
+        warm = [_warm(name, config) for name in names]
+        pipelines = {pipeline.name: pipeline for pipeline, _ in warm}
     except Exception as error:  # noqa: BLE001  whatever stops the warm-up stops the start, with its reason
         log.error("warm-up failed", error=type(error).__name__, where=logs.where(error))
         pipe.send(("broken", _told(error)))
@@ -51,15 +58,17 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
     # What the libraries and the models hold stays: without it each pass of the garbage collector takes a tenth.
     gc.collect()
     gc.freeze()
-    pipe.send(("ready", ""))
+    pipe.send(("ready", tuple(measured for _, measured in warm)))
     ready = Ready()
     while True:
         try:
-            wanted: Request | Ahead = pipe.recv()
+            wanted: Request | Ahead | GoldenSet = pipe.recv()
         except EOFError:
             return
         if isinstance(wanted, Ahead):
             ready.read(wanted, pipelines)
+        elif isinstance(wanted, GoldenSet):  # what breaks on its own example ends this process: node.golden tells it
+            pipe.send(tuple(_golden(pipeline, config) for pipeline in pipelines.values()))
         else:
             faults.point("models.asked")
             pipe.send(answer(pipelines[wanted.pipeline], wanted, ready))
@@ -68,7 +77,18 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
 
 
 def answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
-    """Run one request to its outcome; what goes wrong is classified here."""
+    """Run one request to its outcome, with what monitoring watches of it."""
+    meter = Meter()
+    outcome = _answer(pipeline, request, ready)
+    service = meter.features(outcome.result.timings if outcome.result is not None else outcome.timings)
+    if outcome.result is None:
+        return replace(outcome, features={**outcome.features, **service})
+    return replace(outcome, result=replace(outcome.result, features={**outcome.result.features, **service}))
+
+
+def _answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
+    """What goes wrong is classified here."""
+    study = None
     try:
         study = ready.study(request, _replaced(request.former))
         if study.StudyInstanceUID.strip(" \0") != request.study_uid:
@@ -78,18 +98,34 @@ def answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
             return _run(pipeline, study, request, ready)
         except Unsuitable as error:
             made = _say_unsuitable(pipeline, study, error, request) if request.say_unsuitable else ()
-            return Outcome("skipped", _told(error), made)
+            watched = headers.of_study(study, refused=error.reason, placed=pipeline.accepts.geometry)
+            return Outcome("skipped", _told(error), made, features=watched)
     except OutOfReach as error:
-        return Outcome("held" if error.errno in _NO_DISK else "retry", _told(error))
+        return Outcome("held" if error.errno in _NO_DISK else "retry", _told(error), cause="files")
     except NotAStudy as error:
-        return Outcome("skipped", _told(error))
+        told = _told(error)
+        unread: Features = {"completeness.suitable": 0.0, "completeness.why": kind_of(told)}
+        return Outcome("skipped", told, features=unread)
     except OSError as error:
-        return Outcome("held" if error.errno in _NO_DISK else "retry", _told(error))
+        word = "held" if error.errno in _NO_DISK else "retry"
+        return Outcome(word, _told(error), features=_known(study, pipeline), cause=cause_of(error))
     except (OutOfMemory, MemoryError) as error:
-        return Outcome("retry", _told(error))
+        return Outcome("retry", _told(error), features=_known(study, pipeline), cause=cause_of(error))
     except Exception as error:  # noqa: BLE001  the loop's one broad except: the job fails, the models stay warm
         log.error("job broke", pipeline=pipeline.name, where=logs.where(error), error=type(error).__name__)
-        return Outcome("failed", _told(error))
+        return Outcome("failed", _told(error), features=_known(study, pipeline), cause=cause_of(error))
+
+
+def _known(study: Study | None, pipeline: Pipeline) -> Features:
+    """What headers tell of a study whose job broke; nothing where they are what it broke on."""
+    if study is None:
+        return {}
+    try:
+        found = headers.of_study(study, placed=pipeline.accepts.geometry)
+    except UNREADABLE as error:
+        log.debug("no features", error=type(error).__name__)
+        return {}
+    return {name: value for name, value in found.items() if name not in _OF_SUITABILITY}
 
 
 def _run(pipeline: Pipeline, study: Study, request: Request, ready: Ready) -> Outcome:
@@ -102,7 +138,8 @@ def _run(pipeline: Pipeline, study: Study, request: Request, ready: Ready) -> Ou
         series.SeriesInstanceUID, series.digest, made_by,
     ):  # fmt: skip
         reason = f"unchanged: revision {request.revision} brought nothing that {pipeline.name} reads"
-        return Outcome("skipped", f"{reason}; the result of revision {former['revision']} stands")
+        told = f"{reason}; the result of revision {former['revision']} stands"
+        return Outcome("skipped", told, features={"completeness.why": "unchanged"})
     spool = Spool(request.spool)
     executed = execute(
         pipeline, study, series, maker,
@@ -133,14 +170,17 @@ def _say_unsuitable(pipeline: Pipeline, study: Study, error: Unsuitable, request
     return _kept(made, study, spool)
 
 
-def _warm(name: str, config: Config) -> Pipeline:
+def _warm(name: str, config: Config) -> tuple[Pipeline, Measured]:
     pipeline = registry.load(name, Shelf(bundled(), *config.work.models), config.work.device)
     begun = time.perf_counter()
     faults.point("models.warming")
-    study = pipeline.example()
-    execute(pipeline, study, pipeline.select(study), maker_of(pipeline, __version__, datetime.now(UTC)))
+    measured = _golden(pipeline, config)
     log.info("warm", pipeline=name, seconds=round(time.perf_counter() - begun, 2), **pipeline.model)
-    return pipeline
+    return pipeline, measured
+
+
+def _golden(pipeline: Pipeline, config: Config) -> Measured:
+    return golden.run(pipeline, config.work.device, __version__, datetime.now(UTC))
 
 
 def _write(released: Released, study_uid: str, spool: Spool) -> OutputFile:

@@ -10,12 +10,14 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from node import logs
 from node.config import Config
 from node.runners import child
-from node.runners.base import Ahead, Outcome, Request, RunnerBroken, RunnerDied
+from node.runners.base import Ahead, GoldenSet, Outcome, Request, RunnerBroken, RunnerDied
 from node.spool import MAKING, Spool
+from pipelines.golden import Measured
 
 log = logs.get(__name__)
 _START_LIMIT = 300.0  # seconds for loading the models and the warm-up
@@ -31,6 +33,7 @@ class Local:
         self._pipe: Connection | None = None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="runner")
         self._killed: str | None = None
+        self._golden: tuple[Measured, ...] = ()
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -47,14 +50,16 @@ class Local:
             self._end()
             raise RunnerBroken(f"the models were not ready after {_START_LIMIT:g} s")
         try:
-            word, reason = self._pipe.recv()
+            word, told = self._pipe.recv()
         except (EOFError, OSError) as error:
             how = self._how_it_ended()
             self._end()
             raise RunnerBroken(f"the model process died while it started ({how})") from error
         if word != "ready":
             self._end()
-            raise RunnerBroken(reason)
+            raise RunnerBroken(told)
+        with self._lock:
+            self._golden = told
 
     @property
     def pid(self) -> int | None:
@@ -87,7 +92,8 @@ class Local:
     def _run(self, request: Request, future: Future[Outcome]) -> Outcome:
         self._make_ready()
         future.set_running_or_notify_cancel()
-        return self._ask(request)
+        outcome: Outcome = self._ask(request)
+        return outcome
 
     def _make_ready(self) -> None:
         with self._lock:
@@ -100,11 +106,31 @@ class Local:
                     raise RunnerDied(self._killed) from error
                 raise
 
-    def _ask(self, request: Request) -> Outcome:
+    def golden(self) -> Future[tuple[Measured, ...]]:
+        """Run every pipeline on its example, when the child is free."""
+        return self._pool.submit(self._run_golden)
+
+    def _run_golden(self) -> tuple[Measured, ...]:
+        self._make_ready()
+        try:
+            found: tuple[Measured, ...] = self._ask(GoldenSet())
+        except RunnerDied:
+            if self._killed is not None:  # by us, for another reason: nothing was measured
+                return ()
+            raise
+        return found
+
+    def take_golden(self) -> tuple[Measured, ...]:
+        """What the warm-up made of the examples, once for each start."""
+        with self._lock:
+            found, self._golden = self._golden, ()
+        return found
+
+    def _ask(self, wanted: Request | GoldenSet) -> Any:
         assert self._pipe is not None
         try:
-            self._pipe.send(request)
-            outcome: Outcome = self._pipe.recv()
+            self._pipe.send(wanted)
+            outcome = self._pipe.recv()
         except (EOFError, OSError) as error:
             how = self._killed or self._how_it_ended()
             self._end()
@@ -120,9 +146,10 @@ class Local:
 
     def stop(self) -> None:
         """End the child."""
+        self._pool.shutdown(wait=False, cancel_futures=True)  # what is still to come must not start another one
+        self._end()  # a thread that waits for its answer then has the end of the pipe
         if self._pipe is not None:
             self._pipe.close()
-        self._end()
         self._pool.shutdown(wait=True)
 
     def _end(self) -> None:

@@ -3,6 +3,7 @@
 from node.store.askings import Askings
 from node.store.baselines import Grown
 from node.store.commitments import Commitments
+from node.store.golden import Golden
 from node.store.heads import Heads
 from node.store.intake import Intake
 from node.store.jobs import Jobs
@@ -26,7 +27,9 @@ from node.store.times import Times
 from node.store.watching import Cleared, NewAlarm, Notice, Step, Watching
 
 
-class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times, Watching, Messages, Heads, Patients):
+class Store(
+    Intake, Studies, Jobs, Askings, Commitments, Retention, Times, Watching, Messages, Heads, Patients, Golden
+):
     """The write side of the database at `url`; safe to share between threads."""
 
 

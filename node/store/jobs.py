@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
 
 from node import audit, faults, states
 from node.errors import IllegalMove
-from node.schema import deliveries, features, jobs, output_instances, outputs, studies
+from node.schema import deliveries, jobs, output_instances, outputs, studies
+from node.store import watched
 from node.store.base import Base, new_id
 from node.store.nouns import Job, JobResult, NewOutput
 from pipelines.outputs.profiles import Form
 
 Takes = Callable[[str, Form | None], bool]
 """Whether a peer takes a result in a form."""
+_NONE: watched.Values = MappingProxyType({})
 
 
 class Jobs(Base):
@@ -111,12 +114,6 @@ class Jobs(Base):
                 same = (jobs.c.study_id == row.study_id) & jobs.c.state.in_(("due", "running"))
                 connection.execute(jobs.update().where(same).values(priority=priority))
             sizes = self._add_outputs(connection, job.id, made, job.peers, takes, priority, now)
-            if result.features:
-                connection.execute(features.insert(), [
-                    {"job_id": job.id, "name": name, "text": value if isinstance(value, str) else None,
-                     "number": None if isinstance(value, str) or value is None else float(value)}
-                    for name, value in result.features.items()
-                ])  # fmt: skip
             body = {
                 "series_uid": result.series_uid, "input_digest": result.input_digest, "model": dict(result.model),
                 "timings": dict(result.timings), "findings": dict(result.findings), "outputs": sizes,
@@ -129,21 +126,23 @@ class Jobs(Base):
                 "series_uid": result.series_uid, "input_digest": result.input_digest,
                 "model": json.dumps(dict(result.model)), "timings": json.dumps(dict(result.timings)),
             }  # fmt: skip
-            self._settle_job(connection, job, "done", now, None, body, values)
+            self._settle_job(connection, job, "done", now, None, body, values, result.features)
         return True
 
     def skip_job(
-        self, job: Job, reason: str, made: Sequence[NewOutput] = (), takes: Takes = lambda peer, form: True
-    ) -> bool:
-        """The pipeline does not take this study revision; `reason` is for a person. `made`: a report that says so.
-        False as with `finish_job`, where there is such a report."""
+        self, job: Job, reason: str, made: Sequence[NewOutput] = (), takes: Takes = lambda peer, form: True,
+        features: watched.Values = _NONE,
+    ) -> bool:  # fmt: skip
+        """The pipeline does not take this study revision; `reason` is for a person. `made`: a report that says so;
+        `features`: what is known of the study. False as with `finish_job`, where there is such a report."""
         now = self.clock()
         with self._write() as connection:
             row = self._own_job(connection, job)
             if made and not self._released(connection, job, now):
                 return False
             sizes = self._add_outputs(connection, job.id, made, job.peers, takes, row.priority, now)
-            self._settle_job(connection, job, "skipped", now, reason, {"outputs": sizes} if sizes else {})
+            body = {"outputs": sizes} if sizes else {}
+            self._settle_job(connection, job, "skipped", now, reason, body, None, features)
         return True
 
     def _released(self, connection: sa.Connection, job: Job, now: float) -> bool:
@@ -153,14 +152,14 @@ class Jobs(Base):
         if newest == job.revision:
             return True
         reason = f"superseded: revision {newest} of the study came while it ran; nothing of it is sent"
-        self._settle_job(connection, job, "skipped", now, reason, {})
+        self._settle_job(connection, job, "skipped", now, reason, {}, None, {"completeness.why": "superseded"})
         return False
 
-    def fail_job(self, job: Job, reason: str) -> None:
-        """Given up until a person looks."""
+    def fail_job(self, job: Job, reason: str, features: watched.Values = _NONE, cause: str = "") -> None:
+        """Given up until a person looks. `features`: what is known of the study; `cause`: the kind of failure."""
         with self._write() as connection:
             self._own_job(connection, job)
-            self._settle_job(connection, job, "failed", self.clock(), reason, {})
+            self._settle_job(connection, job, "failed", self.clock(), reason, {}, None, features, cause)
 
     def retry_job(self, job: Job, reason: str, due_at: float, counts: bool = True) -> None:
         """Back to due at `due_at` (seconds since the epoch). `counts` False: the attempt was not the job's fault."""
@@ -200,13 +199,16 @@ class Jobs(Base):
 
     def _settle_job(
         self, connection: sa.Connection, job: Job, state: str, now: float, reason: str | None,
-        body: Mapping[str, Any], values: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any], values: Mapping[str, Any] | None = None, features: watched.Values = _NONE,
+        cause: str = "",
     ) -> None:  # fmt: skip
-        before = connection.execute(sa.select(jobs.c.state).where(jobs.c.id == job.id)).scalar_one()
+        row = connection.execute(sa.select(jobs).where(jobs.c.id == job.id)).one()
+        if state != "due":
+            watched.put(connection, job.id, {**features, **watched.service(row, state, now, cause)})
         finished = None if state == "due" else now
         connection.execute(
             jobs.update().where(jobs.c.id == job.id)
-            .values(state=states.move("job", before, state), reason=reason, finished_at=finished, lease_until=None,
+            .values(state=states.move("job", row.state, state), reason=reason, finished_at=finished, lease_until=None,
                     worker=None, **(values or {}))
         )  # fmt: skip
         told = {"pipeline": job.pipeline, "revision": job.revision, "attempt": job.attempts, **body}

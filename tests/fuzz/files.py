@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from node import logs
 from node.errors import GiveUp
 from node.plans import read_header
-from pipelines import ct_lung, features
+from pipelines import ct_lung, greys, headers
 from pipelines.base import Unsuitable
 from pipelines.match import Match
 from pipelines.radiograph import Radiograph
@@ -70,14 +70,16 @@ class Files:
             _try(lambda path=path: read_patient(path))  # type: ignore[misc]
         study = _try(lambda: Study.from_files({path: f"{number:064x}" for number, path in enumerate(paths)}))
         word: Word = "refused"
+        if study is not None:  # no header may keep monitoring from looking, or bring a patient's name into it
+            for placed in (True, False):
+                _without_names(headers.of_study(study, placed=placed))
         for series in study.series if study is not None else ():
             _try(lambda series=series: [match.explain(series) for match in (_ANY, ct_lung.ACCEPTS)])  # type: ignore[misc]
             _try(lambda: ct_lung.ACCEPTS.choose(study))
             volume = _try(lambda series=series: Volume.from_series(series))  # type: ignore[misc]
             if volume is not None:
                 word = "taken"
-                _try(lambda series=series, volume=volume: features.acquisition(series, volume))  # type: ignore[misc]
-                features.pixels(volume)
+                greys.of_volume(volume)
             for instance in series.instances:
                 if _try(lambda instance=instance: Radiograph.from_instance(instance)) is not None:  # type: ignore[misc]
                     word = "taken"
@@ -93,6 +95,11 @@ class Files:
         """Nothing of a patient was written to standard error, by a library either."""
         if MARKER.encode() in self._log.read_bytes():
             raise Violation("a patient's name was written to standard error")
+
+
+def _without_names(features: Mapping[str, float | str | None]) -> None:
+    if any(MARKER in value for value in features.values() if isinstance(value, str)):
+        raise Violation("a patient's name is in the features")
 
 
 def _try(read: Callable[[], Any]) -> Any:

@@ -222,10 +222,23 @@ def test_findings_and_features_are_plain_data_without_the_patient(tmp_path: Path
     text = json.dumps({"findings": executed.findings, "features": executed.features}, allow_nan=False)
     assert "Someone" not in text
     assert "4711" not in text
-    assert executed.features["KVP"] == 120.0
-    assert executed.features["StationName"] is None
-    assert executed.features["left_volume_ml"] == pytest.approx(518.4)
-    assert executed.features["mean_probability"] == pytest.approx(0.842, abs=0.01)
+    told = executed.features
+    assert told["acquisition.KVP"] == 120.0
+    assert told["device.StationName"] is None
+    assert told["output.Left lung.volume"] == pytest.approx(518.4)
+    assert told["uncertainty.mean-probability"] == pytest.approx(0.842, abs=0.01)
+    assert 0 < told["uncertainty.entropy"] < 1  # type: ignore[operator]
+    assert (told["output.Left lung.count"], told["output.Left lung.empty"], told["completeness.cut-off"]) == (1, 0, "no")
+    assert told["embedding"] is None, "the stand-in has none"
+
+
+def test_a_lung_that_is_not_there_is_empty_for_monitoring(tmp_path: Path) -> None:
+    ct_study(chest(left=False), SPACING, tmp_path)
+    told = run(tmp_path).features
+    assert {name: told[f"output.Left lung.{name}"] for name in ("empty", "volume", "count", "mean")} == {
+        "empty": 1.0, "volume": 0.0, "count": 0.0, "mean": None,
+    }  # fmt: skip
+    assert told["output.Right lung.empty"] == 0.0
 
 
 def test_an_enhanced_multi_frame_image_gives_the_same_result_with_frame_numbers(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -221,11 +222,13 @@ def test_each_positive_finding_has_a_heatmap(ran: tuple[Study, Executed]) -> Non
 
 def test_monitoring_gets_the_acquisition_the_greys_and_the_certainty(ran: tuple[Study, Executed]) -> None:
     told = ran[1].features
-    assert told["ViewPosition"] == "PA" and told["rows"] > 64
-    assert {"grey_entropy", "grey_sharpness", "probability_Nodule", "entropy_mean", "distance", "view_frontal"} <= set(
-        told
-    )
-    assert all(value is None or isinstance(value, float | str) for value in told.values())
+    assert told["device.ViewPosition"] == "PA" and told["acquisition.rows"] > 64
+    assert told["output.Nodule.positive"] == ("Nodule" in ran[1].findings["positive"])
+    assert told["output.Nodule.p"] == pytest.approx(ran[1].findings["probability"]["Nodule"], abs=1e-4)
+    assert {"pixels.entropy", "uncertainty.mutual-information", "uncertainty.entropy.Nodule", "uncertainty.distance",
+            "uncertainty.frontal"} <= set(told)  # fmt: skip
+    assert len(json.loads(told["embedding"])) == 64
+    assert "acquisition.slices" not in told, "a radiograph has none"
 
 
 class Sure:

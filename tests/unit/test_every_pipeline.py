@@ -15,6 +15,7 @@ import pytest
 from pipelines import registry
 from pipelines.base import Executed, Pipeline, Unsuitable, execute, maker_of
 from pipelines.examples import ct_study
+from pipelines.feature_names import is_listed
 from pipelines.match import Match
 from pipelines.outputs.identity import Maker, is_ours
 from pipelines.study import Study
@@ -143,7 +144,19 @@ def test_findings_and_features_are_plain_data(ran: Run, name: str) -> None:
     json.dumps(dict(executed.findings), allow_nan=False)
     json.dumps(dict(executed.features), allow_nan=False)
     assert all(value is None or isinstance(value, float | str) for value in executed.features.values())
-    assert executed.features
+    assert [one for one in executed.features if not is_listed(one)] == [], "see pipelines.feature_names"
+    groups = {one.split(".")[0] for one in executed.features}
+    assert groups >= {"completeness", "device", "acquisition", "patient"}
+
+
+@pytest.mark.parametrize("name", ["ct-lung", "cxr-triage"])
+def test_the_bundled_pipelines_give_every_group_of_features(ran: Run, name: str) -> None:
+    _, _, executed = ran(name)
+    groups = {one.split(".")[0] for one in executed.features}
+    assert groups >= {"pixels", "embedding", "output", "uncertainty"}
+    embedding = json.loads(str(executed.features["embedding"]))
+    assert 8 <= len(embedding) <= 64 and all(isinstance(one, float) for one in embedding)
+    assert np.linalg.norm(embedding) > 0.1
 
 
 @every_pipeline

@@ -260,11 +260,13 @@ def test_what_is_unchanged_runs_again_where_its_result_was_withdrawn(
     from node.runners.base import Request
     from node.runners.ready import Ready
     from pipelines.base import Unsuitable
+    from pipelines.match import Match
     from pipelines.study import Study
     from tests import builders
 
     class Counts:
         name, version, model = "counts", "1", {"name": "m", "version": "1", "digest": "0" * 64}
+        accepts = Match()
         runs = 0
 
         def select(self, study: Study) -> Any:
@@ -284,6 +286,9 @@ def test_what_is_unchanged_runs_again_where_its_result_was_withdrawn(
     outcome = child.answer(pipeline, Request(study, 2, "counts", 0.0, named, tmp_path, former), Ready())  # type: ignore[arg-type]
     assert (outcome.word, bool(pipeline.runs)) == ("skipped", ran)
     assert outcome.reason.startswith("it is a test" if ran else "unchanged")
+    assert outcome.features["completeness.why"] == ("other" if ran else "unchanged")
+    assert outcome.features.get("completeness.suitable") == (0.0 if ran else None)
+    assert ("device.Manufacturer" in outcome.features) == ran
 
 
 def test_without_a_database_nothing_is_sent(

@@ -155,7 +155,8 @@ def test_a_finished_job_leaves_outputs_features_and_one_delivery_for_each_peer(
     study = queries.study("1.2.3")
     assert study is not None
     [shown] = study["jobs"]
-    assert (shown["state"], shown["features"]) == ("done", {"f": 1.5, "n": None, "t": "word"})
+    given = {name: value for name, value in shown["features"].items() if not name.startswith("service.")}
+    assert (shown["state"], given) == ("done", {"f": 1.5, "n": None, "t": "word"})
     assert [d["peer"] for d in shown["outputs"][0]["deliveries"]] == ["pacs", "archive"]
     former = queries.former_result(job.study_id, "ct-lung", before=2)
     assert former is not None and former["outputs"][0]["sop_uids"] == ["1.9.1"]
@@ -181,13 +182,58 @@ def test_a_failed_job_runs_again_only_when_a_person_asks(arrivals: Arrivals, que
     assert job is not None
     with pytest.raises(IllegalMove):
         store.reset_job(job.id, "user/x")
-    store.fail_job(job, "broken")
+    store.fail_job(job, "broken", {"device.Manufacturer": "X"}, "memory")
     assert store.claim_job("w", 30) is None
     assert queries.failed()["jobs"] == [job.id]
     store.reset_job(job.id, "user/x")
     assert store.claim_job("w", 30) is not None
     with pytest.raises(IllegalMove, match="no such job"):
         store.reset_job(999, "user/x")
+
+
+def _features(queries: Queries) -> dict[str, float | str | None]:
+    study = queries.study("1.2.3")
+    assert study is not None
+    return dict(study["jobs"][-1]["features"])
+
+
+def test_features_are_stored_however_a_job_ends_and_its_last_end_counts(
+    arrivals: Arrivals, queries: Queries, store: Store, clock: Clock
+) -> None:
+    arrivals.add(1)
+    arrivals.close(queries)
+    clock.tick(7)
+    job = store.claim_job("w", 30)
+    assert job is not None
+    clock.tick(2)
+    store.retry_job(job, "out of memory", clock())
+    assert _features(queries) == {}, "it has not ended"
+    job = store.claim_job("w", 30)
+    assert job is not None
+    clock.tick(3)
+    store.fail_job(job, "broken", {"device.Manufacturer": "X", "pixels.mean": float("nan")}, "memory")
+    service = {"service.wait": 9.0, "service.attempts": 2.0, "service.seconds": 3.0, "service.failed": 1.0,
+               "service.failure": "memory"}  # fmt: skip
+    assert _features(queries) == {"device.Manufacturer": "X", "pixels.mean": None, **service}
+    store.reset_job(job.id, "user/x")
+    again = store.claim_job("w", 30)
+    assert again is not None
+    store.skip_job(again, "few slices", features={"completeness.why": "few-slices"})
+    told = _features(queries)
+    assert (told["completeness.why"], told["service.failed"], told["service.failure"]) == ("few-slices", 0.0, None)
+    assert "device.Manufacturer" not in told
+
+
+def test_a_job_that_a_correction_overtakes_says_only_that(arrivals: Arrivals, queries: Queries, store: Store) -> None:
+    arrivals.add(1)
+    arrivals.close(queries)
+    job = store.claim_job("w", 30)
+    assert job is not None
+    arrivals.add(2)
+    assert not store.finish_job(job, [], RESULT)
+    told = _features(queries)
+    assert told["completeness.why"] == "superseded"
+    assert "f" not in told and "completeness.suitable" not in told
 
 
 @pytest.fixture

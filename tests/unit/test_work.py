@@ -269,3 +269,28 @@ def test_a_report_that_says_why_nothing_ran_is_sent_where_a_route_wants_it(
     job = _job(queries)
     assert (job["state"], job["reason"]) == ("skipped", "a phantom")
     assert [one["peer"] for output in job["outputs"] for one in output["deliveries"]] == ["pacs"]
+
+
+def test_what_is_known_of_a_job_that_ends_badly_is_stored_with_the_kind_of_its_end(
+    work: Work, store: Store, queries: Queries, runner: Steered, arrivals: Arrivals, clock: Clock
+) -> None:
+    watched = {"completeness.why": "gap"}
+    runner.ends = [Outcome("skipped", "gap: ...", features=watched)]
+    _run(work, store)
+    assert _job(queries)["features"]["completeness.why"] == "gap"
+    ends: tuple[tuple[Outcome | Exception, str], ...] = (
+        (Outcome("failed", "x", features={"device.Manufacturer": "X"}, cause="output"), "output"),
+        (Outcome("retry", "x", cause="memory"), "memory"),
+        (RunnerDied("ended by SIGSEGV"), "died"),
+        (RunnerDied("over the time limit of 60 s"), "time-limit"),
+    )
+    for number, (end, kind) in enumerate(ends, 100):
+        arrivals.add(number)
+        arrivals.close(queries)
+        runner.ends = [end, end]  # two attempts
+        while _job(queries)["state"] == "due":
+            _run(work, store)
+            clock.tick(20)
+        told = _job(queries)["features"]
+        assert (told["service.failed"], told["service.failure"]) == (1.0, kind)
+        assert told.get("device.Manufacturer") == ("X" if kind == "output" else None)

@@ -1,0 +1,82 @@
+"""`overread golden`: run the pipelines on their examples now, and hold what comes out against the record."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from node import __version__, options, screens
+from node import config as configuration
+from node.errors import ConfigError
+from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from node.sections import nearest
+
+if TYPE_CHECKING:
+    from node.config import Config
+    from node.store.golden import Verdict
+
+_MOST_LINES = 20  # of numbers that moved
+
+
+def golden(
+    pipeline: Annotated[str | None, typer.Argument(help="One pipeline; default: each that a route names.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    accept: Annotated[
+        str | None, typer.Option(help="Make this run the record from now on; say why. Wants a PIPELINE.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run the golden set now: does each pipeline still make of its example what it made of it before?"""
+    from models.shelf import Shelf, bundled
+    from node.store import Store
+    from pipelines import golden as golden_set
+    from pipelines import registry
+
+    settings = configuration.load(config)
+    names = _wanted(settings, pipeline)
+    if accept is not None and (pipeline is None or not accept.strip()):
+        raise ConfigError("--accept", "wants the name of one pipeline, and a reason")
+    options.queries(settings).dispose()  # says so where there is no database yet
+    store, found = Store(settings.node.database), []
+    for name in names:
+        opened = registry.load(name, Shelf(bundled(), *settings.work.models), settings.work.device)
+        run = golden_set.run(opened, settings.work.device, __version__, datetime.now(UTC))
+        verdict = store.settle_golden(run, f"user/{getpass.getuser()}", accept)
+        found.append(verdict)
+        if not json:
+            _print(verdict, run.software)
+    store.dispose()
+    if json:
+        screens.as_json([_plain(one) for one in found])
+    raise typer.Exit(1 if any(one.word == "mismatch" for one in found) else 0)
+
+
+def _wanted(settings: Config, pipeline: str | None) -> tuple[str, ...]:
+    from pipelines import registry
+
+    if pipeline is None:
+        return tuple(sorted({name for route in settings.routes for name in route.pipelines}))
+    if pipeline not in registry.names():
+        raise ConfigError(f"pipeline {pipeline!r}", f"no such pipeline{nearest(pipeline, sorted(registry.names()))}")
+    return (pipeline,)
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    return {"pipeline": verdict.pipeline, "verdict": verdict.word, "record": screens.when(verdict.since),
+            "software_then": dict(verdict.then), "moved": [vars(one) for one in verdict.moved]}  # fmt: skip
+
+
+def _print(verdict: Verdict, software: Any) -> None:
+    words = {"recorded": "the first run of this model version here: it is the record now",
+             "accepted": "this run is the record now", "passed": "as on record",
+             "mismatch": "NOT as on record"}  # fmt: skip
+    lines = [f"{verdict.pipeline}: {words[verdict.word]}, of {screens.when(verdict.since)}"]
+    lines += [f"  {one.words()}" for one in verdict.moved[:_MOST_LINES]]
+    if len(verdict.moved) > _MOST_LINES:
+        lines.append(f"  and {len(verdict.moved) - _MOST_LINES} more; --json lists all")
+    changed = sorted(name for name in {*verdict.then, *software} if verdict.then.get(name) != software.get(name))
+    lines += [f"  software: {name} was {verdict.then.get(name)}, is {software.get(name)}" for name in changed]
+    screens.out.print("\n".join(lines), markup=False, soft_wrap=True)
