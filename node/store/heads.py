@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from node import audit, faults
+from node import audit
 from node.proof import standing
 from node.proof.heads import Head
 from node.schema import events, heads, patients, places
@@ -42,8 +42,6 @@ class Heads(Base):
             ))  # fmt: skip
             body = {"size": size, "root": head.root, "key": head.key, "signature": head.signature}
             audit.append(connection, self.clock(), "audit.head", "keep", "audit", body)
-            faults.point("keep.signing")
-        faults.point("keep.signed")
         return head
 
     def _due(self, connection: sa.Connection, after_events: int, after_seconds: float) -> bool:
