@@ -13,9 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from node import answered, audit, holding, schema, standing
+from node import answered, audit, clearance, holding, schema, standing
 from node.commitment import Reference
 from node.errors import TryAgain
+from node.modes import Mode
 from node.schema import (
     associations,
     deliveries,
@@ -145,6 +146,21 @@ class Queries:
         """See node.standing.standing."""
         with self._read() as connection:
             return standing.standing(connection, job_id)
+
+    def clearance(self, delivery_id: int) -> clearance.Clearance:
+        """See node.clearance."""
+        with self._read() as connection:
+            return clearance.clearance(connection, delivery_id)
+
+    def stored_modes(self) -> dict[str, Mode]:
+        """See node.clearance.stored_modes."""
+        with self._read() as connection:
+            return clearance.stored_modes(connection)
+
+    def promoted(self) -> dict[str, str]:
+        """See node.clearance.promoted."""
+        with self._read() as connection:
+            return clearance.promoted(connection)
 
     # -- people --------------------------------------------------------------------------------------------
 

@@ -111,6 +111,7 @@ jobs = Table(
     Column("model", Text),                                 # JSON: name, version, digest
     Column("timings", Text),                               # JSON: stage -> seconds
     Column("purged_at", Double),                           # the files of its outputs are gone on purpose
+    Column("release", Text),                               # JSON: peer -> release mode under which it finished
     UniqueConstraint("study_id", "revision", "pipeline", name="one_job"),
 )  # fmt: skip
 
@@ -148,6 +149,8 @@ deliveries = Table(
     Column("started_at", Double),
     Column("finished_at", Double),
     Column("reason", Text),
+    Column("routes", Text),                                # JSON list: the routes that want it; null: those of its job
+    Column("accepted_by", String),                         # who accepted it in review
     UniqueConstraint("output_id", "peer", name="one_delivery"),
 )  # fmt: skip
 
@@ -204,6 +207,33 @@ askings = Table(  # what we asked of peers: whether they keep a delivery
     Column("reason", Text),
     Column("counts", Integer, nullable=False),             # 0: before a person asked for the delivery again
     Index("askings_by_state", "state", "peer"),
+)  # fmt: skip
+
+route_modes = Table(  # what was set since the configuration was read; the stricter of both is in force
+    "route_modes", metadata,
+    Column("route", String, primary_key=True), Column("mode", String, nullable=False),
+    Column("set_by", String, nullable=False), Column("why", Text, nullable=False), Column("at", Double, nullable=False),
+)  # fmt: skip
+
+reviews = Table(  # a human's verdict on a result
+    "reviews", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("sop_uid", String, nullable=False, index=True), # of the output that was looked at
+    Column("verdict", String, nullable=False),             # accepted | rejected | changed
+    Column("given_by", String, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("source", String, nullable=False),              # how it came: cli, rest, dicom, ...
+    Column("at", Double, nullable=False),                  # when the person said so
+    Column("recorded_at", Double, nullable=False),
+    UniqueConstraint("sop_uid", "verdict", "given_by", "source", "at", name="one_review"),
+)  # fmt: skip
+
+promotions = Table(  # pipeline -> the version of its model that is live, where a person has chosen it
+    "promotions", metadata,
+    Column("pipeline", String, primary_key=True), Column("version", String, nullable=False),
+    Column("promoted_by", String, nullable=False), Column("why", Text, nullable=False),
+    Column("at", Double, nullable=False),
 )  # fmt: skip
 
 features = Table(  # what monitoring watches

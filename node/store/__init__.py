@@ -15,13 +15,15 @@ from node.store.nouns import (
     NewOutput,
     OutputFile,
     Received,
+    Review,
 )
 from node.store.retention import Retention
+from node.store.reviews import Reviews
 from node.store.studies import Studies
 from node.store.times import Times
 
 
-class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times):
+class Store(Intake, Studies, Jobs, Reviews, Askings, Commitments, Retention, Times):
     """The write side of the database at `url`; safe to share between threads."""
 
 
@@ -36,5 +38,6 @@ __all__ = [
     "NewOutput",
     "OutputFile",
     "Received",
+    "Review",
     "Store",
 ]
