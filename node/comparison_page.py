@@ -37,14 +37,19 @@ def _finding(one: Finding) -> dict[str, Any]:
 
 # -- the cells of the tables, the same in the terminal and on the page -------------------------------------------------
 
-HEAD = ("finding", "studies", "both positive", "only old", "only new", "neither", "kappa (95 %)", "p: new - old",
-        "limits", "volume: new - old", "limits")  # fmt: skip
+HEAD = ("finding", "studies", "both positive", "only old", "only new", "neither", "kappa (95 %)",
+        "new - old: mean (95 %)", "limits of agreement")  # fmt: skip
+_DIGITS = {"p": 3, "volume": 1}  # after the point
 
 
 def cells(one: Finding) -> tuple[str, ...]:
     """One finding as a row under HEAD; an empty cell: no study has it from both."""
-    counted = _counts(one.positive)
-    return (one.name, *counted, *_difference(one.numbers.get("p"), 3), *_difference(one.numbers.get("volume"), 1))
+    means, limits = [], []
+    for kind, of in one.numbers.items():
+        mean, between = _difference(of, _DIGITS[kind])
+        means.append(f"{kind} {mean}")
+        limits += [between] if between else []
+    return (one.name, *_counts(one.positive), "; ".join(means), "; ".join(limits))
 
 
 def _counts(of: Agreement | None) -> tuple[str, ...]:
@@ -56,9 +61,7 @@ def _counts(of: Agreement | None) -> tuple[str, ...]:
     return str(of.n), str(of.both), str(of.only_old), str(of.only_new), str(of.neither), said
 
 
-def _difference(of: Difference | None, digits: int) -> tuple[str, str]:
-    if of is None:
-        return "", ""
+def _difference(of: Difference, digits: int) -> tuple[str, str]:
     mean = f"{of.mean:+.{digits}f}"
     if of.interval is None or of.limits is None:
         return mean, ""
@@ -101,11 +104,12 @@ def page(found: Comparison) -> str:
 
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1a1a1a }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem; color: #1a1a1a }
 h1 { font-size: 1.35rem } h2 { font-size: 1.1rem; margin-top: 2rem } h3 { font-size: 1rem; margin-bottom: .3rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
-th:first-child, td:first-child, .words td { text-align: left }
+th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+th:first-child, td:first-child, .words td, .words th { text-align: left }
+.groups td:nth-child(2), .groups th:nth-child(2) { text-align: left }
 .words td { white-space: normal; overflow-wrap: anywhere }
 th { font-weight: 600; border-bottom: 2px solid #888 } p { max-width: 60rem } .note { color: #555 }
 """
@@ -125,7 +129,7 @@ def _page(found: Comparison) -> Iterator[str]:
     for feature, groups in of_features(found.groups).items():
         yield f"<h3>{escape(feature)}</h3>"
         rows = [(f"{one.value} ({one.n})", *cells(each)) for one in groups for each in one.findings]
-        yield _table(("group (studies)", *HEAD), rows)
+        yield _table(("group (studies)", *HEAD), rows, "groups")
     yield "</body></html>\n"
 
 

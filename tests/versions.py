@@ -12,7 +12,6 @@ import pytest
 
 from models.training.writer import write_package
 from node import peers
-from node.store import Store
 from tests.nodes import RunningNode, StandInPacs, as_modality, running_node, stand_in_pacs
 from tests.senders import write
 from tests.tiny import CUSTOMIZE, slice_of
@@ -107,8 +106,3 @@ class Place:
         files = [write(self.folder / study, slice_of(study, number)) for number in range(1, 5)]
         config, peer = as_modality(node)
         assert all(answer.stored for answer in peers.store(config, peer, files))
-
-
-def store_of(node: RunningNode) -> Store:
-    """Its database, to write."""
-    return Store(node.config.node.database)

@@ -15,8 +15,16 @@ from node.store.base import Base
 from node.store.nouns import Answer, Delivery, OutputFile
 
 ROW = (
-    sa.select(deliveries, outputs.c.name, outputs.c.job_id, jobs.c.pipeline, jobs.c.revision, jobs.c.purged_at,
-              jobs.c.routes.label("job_routes"), studies.c.study_uid)
+    sa.select(
+        deliveries,
+        outputs.c.name,
+        outputs.c.job_id,
+        jobs.c.pipeline,
+        jobs.c.revision,
+        jobs.c.purged_at,
+        jobs.c.routes.label("job_routes"),
+        studies.c.study_uid,
+    )
     .join(outputs, outputs.c.id == deliveries.c.output_id)
     .join(jobs, jobs.c.id == outputs.c.job_id)
     .join(studies, studies.c.id == jobs.c.study_id)
@@ -143,12 +151,8 @@ class Deliveries(Base):
                     [{"delivery_id": delivery.id, "sop_uid": one.sop_uid, "stored": int(one.stored),
                       "status": one.status, "reason": one.reason, "at": now} for one in said],
                 )  # fmt: skip
-            body: dict[str, Any] = {}
-            if state == "withdrawn":
-                there = sa.select(sa.func.count()).where(answers.c.delivery_id == delivery.id, answers.c.stored == 1)
-                body["already_there"] = connection.execute(there).scalar_one()
             told = [{"sop_uid": a.sop_uid, "status": a.status, "stored": a.stored} for a in said]
-            self._move_delivery(connection, row, state, reason, values, {"answers": told, **body})
+            self._move_delivery(connection, row, state, reason, values, {"answers": told})
             if ask:
                 self._plan_asking(connection, delivery.id, delivery.peer)
             faults.point("send.finishing")
@@ -174,10 +178,13 @@ class Deliveries(Base):
             .values(state=states.move("delivery", row.state, state), reason=reason, finished_at=finished,
                     lease_until=None, worker=None, **values)
         )  # fmt: skip
-        told = {"output": row.name, "pipeline": row.pipeline, "revision": row.revision, "peer": row.peer,
-                "attempt": row.attempts, **(body or {})}  # fmt: skip
+        told: dict[str, Any] = {"output": row.name, "pipeline": row.pipeline, "revision": row.revision,
+                                "peer": row.peer, "attempt": row.attempts, **(body or {})}  # fmt: skip
         if reason is not None:
             told["reason"] = reason
+        if state == "withdrawn":
+            there = sa.select(sa.func.count()).where(answers.c.delivery_id == row.id, answers.c.stored == 1)
+            told["already_there"] = connection.execute(there).scalar_one()
         again = "delivery.released" if row.state == "held" else "delivery.retried"
         type_ = again if state == "due" else f"delivery.{state}"
         audit.append(connection, now, type_, actor, f"study/{row.study_uid}", told)

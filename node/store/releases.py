@@ -120,7 +120,7 @@ class Releases(Deliveries):
         )
         reason = f"superseded: the result of revision {job.revision} replaces it"
         for row in connection.execute(ROW.where(former, deliveries.c.state == "held")).all():
-            self._move_delivery(connection, row, "withdrawn", reason, {}, {"already_there": 0}, "work")
+            self._move_delivery(connection, row, "withdrawn", reason, {}, actor="work")
         held = ROW.where(outputs.c.job_id == job.id, deliveries.c.state == "held").order_by(deliveries.c.id)
         events = []
         for row in connection.execute(held).all():

@@ -17,7 +17,7 @@ from pydicom import dcmread
 from node import faults
 from node.decisions import Decisions
 from tests.nodes import RunningNode, StandInPacs, wait_until
-from tests.versions import Place, store_of
+from tests.versions import Place
 
 
 @pytest.fixture
@@ -123,15 +123,12 @@ def test_a_candidate_reads_the_same_studies_sends_nothing_and_goes_live_when_a_p
         assert "tiny: model 1.0.0 (old) and 1.1.0 (new) on 1 studies that both read" in told.stdout, told.stderr
         uids = {file["sop_uid"] for job in node.study("1.2.3")["jobs"] for o in job["outputs"] for file in o["files"]}
         assert len(uids) == 2, "a candidate's objects are never those that go out"
-        digest = next(job["model"]["digest"] for job in node.study("1.2.3")["jobs"] if job["pipeline"] != "tiny")
-        made = {
-            "digest": digest,
-            "replaced": "1.0.0",
-            "replaced_digest": "0",
-            "replaced_is": "retired",
-            "read_by_both": 1,
-        }
-        store_of(node).promote("tiny", "1.1.0", "Dr A", "better", made)
+        refused = _command(node, "promote", "tiny", "7.0.0", *SIGNED)
+        assert refused.returncode == 1 and "no such model" in refused.stderr and refused.stderr.count("\n") == 1
+        done = _command(node, "promote", "tiny", "1.1.0", *SIGNED)
+        assert "1.0.0 is retired. Both have read 1 studies" in done.stdout, done.stderr
+        [told] = [e.body for e in node.queries.events("pipeline/tiny")]
+        assert (told["version"], told["replaced"], told["by"]) == ("1.1.0", "1.0.0", "Dr A")
         place.send(node, "1.2.4")
         node.wait_settled("1.2.4")
         assert _states(node, "1.2.4") == [("tiny", "done", ["delivered"])], "live now, and not run twice"
