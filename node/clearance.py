@@ -29,9 +29,9 @@ def stored_modes(connection: sa.Connection) -> dict[str, Mode]:
     return {row.route: cast(Mode, row.mode) for row in connection.execute(sa.select(route_modes))}
 
 
-def routes_of(row: sa.Row[Any]) -> tuple[str, ...]:
-    """The routes that want a delivery. `row` has its `routes` and those of its job, as `job_routes`."""
-    return tuple(json.loads(row.routes or row.job_routes))
+def routes_of(own: str | None, of_job: str) -> tuple[str, ...]:
+    """The routes that want a delivery: those that its row names, or else those of its job's row."""
+    return tuple(json.loads(own or of_job))
 
 
 def clearance(connection: sa.Connection, delivery_id: int) -> Clearance:
@@ -41,7 +41,9 @@ def clearance(connection: sa.Connection, delivery_id: int) -> Clearance:
         .join(outputs, outputs.c.id == deliveries.c.output_id).join(jobs, jobs.c.id == outputs.c.job_id)
         .where(deliveries.c.id == delivery_id)
     ).one()  # fmt: skip
-    return Clearance(routes_of(row), stored_modes(connection), row.accepted_by, refused(connection, row.id))
+    return Clearance(
+        routes_of(row.routes, row.job_routes), stored_modes(connection), row.accepted_by, refused(connection, row.id)
+    )
 
 
 def refused(connection: sa.Connection, job_id: int) -> str | None:
@@ -101,7 +103,7 @@ def held(connection: sa.Connection) -> list[dict[str, Any]]:
         })  # fmt: skip
         one["deliveries"] += 1
         one["peers"] = list(dict.fromkeys([*one["peers"], row.peer]))
-        one["routes"] = list(dict.fromkeys([*one["routes"], *routes_of(row)]))
+        one["routes"] = list(dict.fromkeys([*one["routes"], *routes_of(row.routes, row.job_routes)]))
     return list(found.values())
 
 

@@ -46,7 +46,7 @@ def route_list(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) 
     configured = {route.name: route.mode for route in settings.routes}
     stored = {name: row["mode"] for name, row in rows.items()}
     force = modes.in_force(configured, stored)
-    told = [{"route": name, "configured": mode, "set": stored.get(name), "in_force": force[name],
+    told: list[dict[str, Any]] = [{"route": name, "configured": mode, "set": stored.get(name), "in_force": force[name],
              **{key: rows[name][key] if name in rows else None for key in ("set_by", "why", "at")}}
             for name, mode in configured.items()]  # fmt: skip
     if json:
@@ -180,8 +180,8 @@ def _print_comparison(found: Any) -> None:
                 told_share = f"{where}: {one.name}: {one.positive.share:.0%} the same"
                 screens.out.print(told_share, markup=False, soft_wrap=True)
     for one in found.examples:
-        study, opposite, told = shown.example_cells(one)
-        screens.out.print(f"{study}: opposite on {opposite}; {told}", markup=False, soft_wrap=True)
+        study, opposite, values = shown.example_cells(one)
+        screens.out.print(f"{study}: opposite on {opposite}; {values}", markup=False, soft_wrap=True)
 
 
 def promote(

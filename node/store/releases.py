@@ -79,7 +79,7 @@ class Releases(Deliveries):
             return []
         found = []
         for row in connection.execute(ROW.where(deliveries.c.state == "due").order_by(deliveries.c.id)).all():
-            routes = clearance.routes_of(row)
+            routes = clearance.routes_of(row.routes, row.job_routes)
             if route in routes:
                 why = clearance.why_held(clearance.Clearance(routes, stored, row.accepted_by, None), {})
                 found += [(row, why)] if why is not None else []

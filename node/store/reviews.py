@@ -87,7 +87,7 @@ class Reviews(Deliveries):
             return "withdrawn", superseded
         stored = clearance.stored_modes(connection)
         for one in held:
-            asked: dict[str, Mode] = dict.fromkeys(clearance.routes_of(one), "live")
+            asked: dict[str, Mode] = dict.fromkeys(clearance.routes_of(one.routes, one.job_routes), "live")
             mode = modes.for_peer(asked, stored)
             if mode in ("off", "shadow"):
                 why = clearance.said(modes.in_force(asked, stored), mode)
