@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from collections.abc import Collection
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,20 @@ class Shelf:
     def __init__(self, *folders: Path | str) -> None:
         own = bundled()
         self.folders = (own, *(Path(f) for f in folders if Path(f).resolve() != own.resolve()))
+        self._only: str | None = None
+        self._without: Collection[str] = ()
+
+    def only(self, version: str) -> Shelf:
+        """The same shelf, where whoever asks for no version gets this one."""
+        shelf = copy(self)
+        shelf._only = version
+        return shelf
+
+    def without(self, versions: Collection[str]) -> Shelf:
+        """The same shelf, where whoever asks for no version gets none of these."""
+        shelf = copy(self)
+        shelf._without = versions
+        return shelf
 
     def _cards(self) -> tuple[list[Package], list[BadModel]]:
         good, bad = [], []
@@ -92,10 +108,15 @@ class Shelf:
         return tuple(str(error) for error in bad)
 
     def find(self, name: str, version: str | None = None) -> Package:
-        """The verified package ``name``: that ``version``, else the highest; of equals the earlier folder's. Raises
-        BadModel."""
+        """The verified package ``name``: that ``version``, else the one that `only` says, else the highest that
+        `without` does not leave out; of equals the earlier folder's. Raises BadModel."""
         good, bad = self._cards()
-        fitting = [p for p in good if p.card.name == name and version in (None, p.card.version)]
+        version = version or self._only
+        left_out = self._without if version is None else ()
+        fitting = [
+            p for p in good
+            if p.card.name == name and version in (None, p.card.version) and p.card.version not in left_out
+        ]  # fmt: skip
         if not fitting:
             for error in bad:
                 if Path(str(error).split(": ")[0]).parent.name == name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from node import variants
 from node.plans import plan_of
 from node.queries import Queries
 from node.routes import Routes
@@ -29,4 +30,6 @@ class LookAhead:
         instances = self._queries.stored_instances(study.id)
         plan = plan_of(instances, self._routes, self._spool)
         if plan.jobs:
-            self._runner.prepare(Ahead(files_of(instances, self._spool), tuple(job[0] for job in plan.jobs)))
+            promoted = self._queries.promoted()
+            names = tuple(variants.live(job[0], promoted) for job in plan.jobs)
+            self._runner.prepare(Ahead(files_of(instances, self._spool), names))

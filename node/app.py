@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from node import config as configuration
-from node import logs, processes
+from node import logs, processes, variants
 from node.config import Config
 from node.errors import ConfigError, OverreadError
 from node.queries import Queries
@@ -59,12 +59,12 @@ def _work(config: Config, store: Store, spool: Spool, stop: threading.Event) -> 
     from node.runners.local import Local
     from node.work import Work
 
-    names = tuple(sorted({name for route in config.routes for name in route.pipelines}))
+    queries = Queries(store.engine)
+    names = variants.wanted(config, queries.promoted())
     runner = Local(config, names)
     runner.start()
     _say_ready(runner=runner.pid)
     try:
-        queries = Queries(store.engine)
         ahead = LookAhead(queries, spool, Routes(config, registry.names()), runner)
         golden = Golden(store, runner, names)  # a stop-rule is its fourth argument
         Work(config, store, queries, spool, runner, _worker_name("work"), ahead, golden=golden).serve(stop)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from models.errors import ModelError
 from models.shelf import Shelf, bundled
-from node import peers, schema, tls
+from node import peers, schema, tls, variants
 from node.config import Config, without_password
 from node.errors import ConfigError, TryAgain
+from node.modes import SAYS
 from node.peers.commitment import offers_commitment
 from node.peers.find import takes_queries
 from node.queries import open_queries
@@ -187,24 +188,39 @@ def _routes(config: Config) -> Iterator[Line]:
         unheard = [one for one in ALL_EVIDENCE if one not in route.evidence and one != "quiet"]
         without = f", whatever {' and '.join(unheard)} say" if unheard else ""
         complete = f"complete {quietly}{without}, {wait:g} s at most"
+        if route.shadow:
+            text += f"; beside it, never sent: {', '.join(route.shadow)}"
+        if route.mode != "live":
+            text += f"; {route.mode}: {SAYS[route.mode]}"
         yield Line("route", route.name, bool(route.send_to) or None, f"{text}; {complete}")
     if not config.routes:
         yield Line("route", "none", False, "no [[route]]: studies would be kept, and nothing would run")
 
 
 def _pipelines(config: Config) -> Iterator[Line]:
-    shelf = Shelf(bundled(), *config.work.models)
-    for name in sorted({name for route in config.routes for name in route.pipelines}):
+    for name in variants.wanted(config, _promoted(config)):
         try:
-            pipeline = registry.load(name, shelf, config.work.device)
+            pipeline = variants.load(name, config)
             model = pipeline.model
         except ModelError as error:
             yield Line("pipeline", name, False, str(error))
             continue
         yield Line("pipeline", name, True, f"{pipeline.version}, takes {pipeline.accepts.words()}")
         yield Line("model", model["name"], True, f"{model['version']}, weights verified, digest {model['digest'][:16]}")
-    yield from (Line("model", "shelf", False, problem) for problem in shelf.problems())
+    yield from (Line("model", "shelf", False, problem) for problem in Shelf(bundled(), *config.work.models).problems())
     yield _device(config.work.device)
+
+
+def _promoted(config: Config) -> dict[str, str]:
+    """What a person made live, where there is a database that knows it."""
+    url = config.node.database
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return {}
+    try:
+        queries = open_queries(url)
+        return queries.promoted() if queries.schema_version() == schema.newest_version() else {}
+    except (TryAgain, ModuleNotFoundError):  # told where the database is looked at
+        return {}
 
 
 def _device(wanted: str) -> Line:

@@ -15,6 +15,7 @@ from node import (
     audit_commands,
     baseline_commands,
     golden_commands,
+    release_commands,
     screens,
     spool_commands,
     story_commands,
@@ -33,6 +34,8 @@ app.add_typer(watch_commands.alarm_app, name="alarm")
 app.add_typer(baseline_commands.app, name="baseline")
 app.command()(watch_commands.watch)
 app.command()(watch_commands.alarms)
+app.add_typer(release_commands.routes, name="route")
+app.add_typer(release_commands.reviews, name="review")
 
 def _study_uid(queries: Any, wanted: str) -> str:
     found = queries.find_studies(wanted)
@@ -239,6 +242,8 @@ app.command()(spool_commands.purge)
 app.command()(story_commands.explain)
 app.command()(story_commands.inventory)
 app.command()(golden_commands.golden)
+app.command()(release_commands.compare)
+app.command()(release_commands.promote)
 
 
 def _version(wanted: bool) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from node import faults, logs
+from node import faults, logs, variants
 from node.clock import Steps, steady
 from node.counting import Count, Counting
 from node.errors import GiveUp, TryAgain
@@ -128,7 +128,12 @@ class Close:
         reason = evidence(study, plan, len(instances), self._counts(study, plan, now), now)
         if reason is None:
             return False
+        stored = self._queries.stored_modes()
+        if stored:  # they may have changed since the study was first looked at
+            plan = plan_of(instances, self._routes, self._spool, stored)
         jobs = [NewJob(pipeline, routes, peers, priority) for pipeline, routes, peers, priority in plan.jobs]
+        live = {variants.live(job.pipeline, self._queries.promoted()) for job in jobs}
+        jobs += [NewJob(name, routes, (), priority) for name, routes, priority in plan.candidates if name not in live]
         told: dict[str, Any] = {
             "instances": len(instances),
             "series": len({one.series_uid for one in instances}),
@@ -149,7 +154,8 @@ class Close:
             )
             log.warning("study came back in part", study=study.study_uid, purged=gone, instances=len(instances))
         elif not jobs:
-            told["refused"] = "no route takes this study"
+            off = any(not one.takes and one.reason.startswith("matches") for one in plan.answers)
+            told["refused"] = "no route that is not off takes this study" if off else "no route takes this study"
         found = persons_of(instances, self._spool)
         faults.point("close.decided")
         closed = self._store.close_study(study.id, study.last_received_at, reason, jobs, told, found)

@@ -181,7 +181,7 @@ def _advance(progress: Progress, bars: dict[str, TaskID], shown: dict[str, Any],
     progress.stop_task(bars["running"])
     deliveries = [d for job in jobs for output in job["outputs"] for d in output["deliveries"]]
     _start(progress, bars["sending"], len(deliveries) or 1)
-    gone = [one for one in deliveries if one["state"] in ("delivered", "committed", "failed", "withdrawn")]
+    gone = [one for one in deliveries if one["state"] in ("delivered", "committed", "failed", "withdrawn", "held")]
     reasons = sorted({delivery["reason"] for delivery in deliveries if delivery["reason"]})
     progress.update(
         bars["sending"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydicom.charset import convert_encodings, default_encoding
@@ -17,6 +17,7 @@ from pydicom.values import convert_string
 from node import persons
 from node.errors import GiveUp
 from node.header import BIG_ENDIAN, IMPLICIT, Unreadable, Value, read_values
+from node.modes import Mode
 from node.part10 import LONGEST_HEAD, head_of
 from node.persons import Person
 from node.queries import StoredInstance
@@ -27,11 +28,13 @@ from pipelines.study import UNREADABLE
 _CHARACTER_SET = 0x00080005
 
 
-def plan_of(instances: list[StoredInstance], routes: Routes, spool: Spool) -> Plan:
-    """What the routes want with a study, by the first header of each series."""
+def plan_of(
+    instances: list[StoredInstance], routes: Routes, spool: Spool, stored: Mapping[str, Mode] | None = None
+) -> Plan:
+    """What the routes want with a study, by the first header of each series. `stored`: the modes that were set."""
     first = {one.series_uid: one for one in reversed(instances)}
     headers = [read_header(spool.path(one.path), routes.keywords) for one in reversed(first.values())]
-    return routes.plan(headers, {one.peer for one in instances})
+    return routes.plan(headers, {one.peer for one in instances}, stored)
 
 
 def persons_of(instances: list[StoredInstance], spool: Spool) -> tuple[Person, ...]:

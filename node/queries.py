@@ -13,10 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from node import alarms, answered, holding, schema, standing
+from node import answered, clearance, holding, schema, standing
 from node.commitment import Reference
 from node.errors import TryAgain
-from node.log_queries import LogQueries
+from node.modes import Mode
 from node.schema import (
     associations,
     deliveries,
@@ -27,6 +27,7 @@ from node.schema import (
     outputs,
     studies,
 )
+from node.watch_queries import WatchQueries
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class StoredInstance:
     peer: str
 
 
-class Queries(LogQueries):
+class Queries(WatchQueries):
     """The read side of the database at `url`; safe to share between threads."""
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -146,6 +147,21 @@ class Queries(LogQueries):
         """See node.standing.standing."""
         with self._read() as connection:
             return standing.standing(connection, job_id)
+
+    def clearance(self, delivery_id: int) -> clearance.Clearance:
+        """See node.clearance."""
+        with self._read() as connection:
+            return clearance.clearance(connection, delivery_id)
+
+    def stored_modes(self) -> dict[str, Mode]:
+        """See node.clearance.stored_modes."""
+        with self._read() as connection:
+            return clearance.stored_modes(connection)
+
+    def promoted(self) -> dict[str, str]:
+        """See node.clearance.promoted."""
+        with self._read() as connection:
+            return clearance.promoted(connection)
 
     # -- people --------------------------------------------------------------------------------------------
 
@@ -244,28 +260,6 @@ class Queries(LogQueries):
                 "jobs": list(connection.execute(job).scalars()),
                 "deliveries": list(connection.execute(delivery).scalars()),
             }
-
-    # -- monitoring ----------------------------------------------------------------------------------------
-
-    def alarms(self, open_only: bool = False) -> list[dict[str, Any]]:
-        """See node.alarms.listed."""
-        with self._read() as connection:
-            return alarms.listed(connection, open_only)
-
-    def alarm(self, key: int) -> dict[str, Any] | None:
-        """See node.alarms.one."""
-        with self._read() as connection:
-            return alarms.one(connection, key)
-
-    def watch_states(self) -> list[dict[str, Any]]:
-        """See node.alarms.states."""
-        with self._read() as connection:
-            return alarms.states(connection)
-
-    def baselines(self, family: str | None = None) -> list[dict[str, Any]]:
-        """See node.alarms.baselines_of."""
-        with self._read() as connection:
-            return alarms.baselines_of(connection, family)
 
     # -- housekeeping --------------------------------------------------------------------------------------
 

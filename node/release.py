@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from node import clearance
+from node.config import Config
 from node.errors import GiveUp
 from node.queries import Queries
 from node.spool import Spool
@@ -9,6 +11,18 @@ from node.standing import Standing
 from node.store import Delivery
 from pipelines import patient
 from pipelines.study import NotAStudy, read_patient
+
+
+def held_back(queries: Queries, config: Config, delivery: Delivery) -> tuple[str, str] | None:
+    """What people and modes say against sending a delivery: "held" or "withdrawn", and why; None when it may go. Raises
+    TryAgain without a database."""
+    if not delivery.files:  # all of it is there already
+        return None
+    found = queries.clearance(delivery.id)
+    if found.refused is not None:
+        return "withdrawn", found.refused
+    why = clearance.why_held(found, {route.name: route.mode for route in config.routes})
+    return None if why is None else ("held", why)
 
 
 def why_not(queries: Queries, spool: Spool, delivery: Delivery) -> tuple[str | None, Standing]:

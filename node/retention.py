@@ -139,6 +139,7 @@ def _unfinished(keep: Keep, now: float) -> _Holds:
         "it is being received": studies.c.state == "receiving",
         "a job is due or running": of_study.where(job.c.state.in_(("due", "running"))).exists(),
         "a delivery is due or being sent": sent.where(deliveries.c.state.in_(("due", "sending"))).exists(),
+        "a delivery is held for review": sent.where(deliveries.c.state == "held").exists(),
         f"a job failed; it waits for a person{until}": of_study.where(*failed_job).exists(),
         f"a delivery failed; it waits for a person{until}": sent.where(*failed_delivery).exists(),
         "a peer has not said yet whether it keeps the results": sent.where(

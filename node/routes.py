@@ -17,9 +17,11 @@ from pydicom.datadict import tag_for_keyword
 
 from node.config import Config
 from node.errors import ConfigError
+from node.modes import SAYS, Mode, in_force
 from node.sections import ALL_EVIDENCE, Peer, Route, nearest
 from pipelines.base import quoted
 
+AFTER_ALL = -100  # the priority of candidates below that of what goes out
 Header = Mapping[str, Sequence[str]]  # DICOM keyword -> its values as text, of one series
 _KEYS = {"regex", "min", "max", "in"}
 
@@ -67,6 +69,7 @@ class Plan:
     answers: tuple[Answer, ...]
     evidence: frozenset[str] = frozenset(ALL_EVIDENCE)
     count_from: tuple[str, ...] = ()  # peers that know how many instances there are
+    candidates: tuple[tuple[str, tuple[str, ...], int], ...] = ()  # PIPELINE@VERSION -> (routes, priority)
 
 
 class Routes:
@@ -95,13 +98,18 @@ class Routes:
         stated = [peer.quiet_time for peer in self._peers.values()] + [route.quiet_time for route, _ in self._routes]
         return min([self._node.quiet_time, *(time for time in stated if time is not None)])
 
-    def plan(self, series: Sequence[Header], senders: Iterable[str]) -> Plan:
-        """Ask every route about a study: one header per series, and the names of the peers that sent it."""
+    def plan(self, series: Sequence[Header], senders: Iterable[str], stored: Mapping[str, Mode] | None = None) -> Plan:
+        """Ask every route about a study: one header per series, and the names of the peers that sent it. `stored`: the
+        modes that were set for routes."""
         senders = set(senders)
         answers, taking = [], []
+        modes = in_force({route.name: route.mode for route, _ in self._routes}, stored or {})
         for route, conditions in self._routes:
             reason = self._why_not(route, conditions, series, senders)
-            answers.append(Answer(route.name, reason is None, reason or "matches"))
+            mode = modes[route.name]
+            if reason is None and mode == "off":
+                reason = "matches, but is off: no job"
+            answers.append(Answer(route.name, reason is None, reason or _matches(mode)))
             if reason is None:
                 taking.append(route)
         jobs: dict[str, tuple[list[str], list[str], int]] = {}
@@ -111,12 +119,18 @@ class Routes:
                 jobs[name] = ([*names, route.name], [*peers, *(p for p in route.send_to if p not in peers)],
                               max(priority, route.priority))  # fmt: skip
         planned = tuple((name, tuple(n), tuple(p), priority) for name, (n, p, priority) in jobs.items())
+        beside = {variant: tuple(one.name for one in taking if variant in one.shadow)
+                  for route in taking for variant in route.shadow}  # fmt: skip
+        last = min((route.priority for route in taking), default=0) + AFTER_ALL
+        candidates = tuple((variant, names, last) for variant, names in beside.items())
         known = [self._peers[name] for name in sorted(senders) if name in self._peers]
         quiet, wait = self._waits(taking, known)
         allowed = [route.evidence for route in taking] + [peer.evidence for peer in known]
         evidence = frozenset(ALL_EVIDENCE).intersection(*allowed)
         count_from = tuple(dict.fromkeys(one.count_from for one in known if one.count_from is not None))
-        return Plan(planned, quiet, wait, tuple(answers), evidence, count_from if "count" in evidence else ())
+        return Plan(planned, quiet, wait, tuple(answers), evidence,
+                    count_from if "count" in evidence else (),
+                    candidates)  # fmt: skip
 
     def _waits(self, taking: Sequence[Route], senders: Sequence[Peer]) -> tuple[float, float]:
         """Quiet time and longest wait, seconds: a route's own, or else a sender's, or else the node's; the longest of
@@ -143,6 +157,10 @@ class Routes:
             if closest is None or len(reasons) < len(closest):
                 closest = reasons
         return f"no series matches; the nearest: {'; '.join(closest)}" if closest else "the study has no series"
+
+
+def _matches(mode: Mode) -> str:
+    return "matches" if mode == "live" else f"matches; {mode}: {SAYS[mode]}"
 
 
 def header_values(dataset: Any, keywords: Iterable[str]) -> Header:

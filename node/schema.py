@@ -25,10 +25,12 @@ from sqlalchemy import (
 
 from node.audit_tables import heads, patients, places
 from node.engine import make_engine, metadata
-from node.watch_schema import alarms, baselines, messages, watch_states
+from node.release_tables import promotions, reviews, route_modes
+from node.watch_schema import alarms, baselines, golden_records, messages, watch_states
 
 __all__ = [  # of other modules; the rest is declared here
-    "alarms", "baselines", "heads", "messages", "metadata", "patients", "places", "watch_states",
+    "alarms", "baselines", "golden_records", "heads", "messages", "metadata", "patients", "places", "promotions",
+    "reviews", "route_modes", "watch_states",
 ]  # fmt: skip
 
 
@@ -114,6 +116,7 @@ jobs = Table(
     Column("model", Text),                                 # JSON: name, version, digest
     Column("timings", Text),                               # JSON: stage -> seconds
     Column("purged_at", Double),                           # the files of its outputs are gone on purpose
+    Column("release", Text),                               # JSON: peer -> release mode under which it finished
     UniqueConstraint("study_id", "revision", "pipeline", name="one_job"),
 )  # fmt: skip
 
@@ -151,6 +154,8 @@ deliveries = Table(
     Column("started_at", Double),
     Column("finished_at", Double),
     Column("reason", Text),
+    Column("routes", Text),                                # JSON list: the routes that want it; null: those of its job
+    Column("accepted_by", String),                         # who accepted it in review
     UniqueConstraint("output_id", "peer", name="one_delivery"),
 )  # fmt: skip
 
@@ -215,23 +220,6 @@ features = Table(  # what monitoring watches
     Column("name", String, primary_key=True),
     Column("number", Double),
     Column("text", Text),
-)  # fmt: skip
-
-golden_records = Table(  # the newest of a pipeline, model version and study counts; older ones stay
-    "golden_records", metadata,
-    Column("id", Integer, primary_key=True),
-    Column("at", Double, nullable=False),
-    Column("by", String, nullable=False),                  # the actor: work, user/<name>
-    Column("reason", Text),                                # of a person who accepted it; null: the first run
-    Column("pipeline", String, nullable=False),
-    Column("pipeline_version", String, nullable=False),
-    Column("model", String, nullable=False),
-    Column("model_version", String, nullable=False),
-    Column("digest", String, nullable=False),              # of the model's card, which covers its weights
-    Column("study", String, nullable=False),               # the digest of its instances
-    Column("software", Text, nullable=False),              # JSON: versions and device
-    Column("features", Text, nullable=False),              # JSON
-    Index("golden_by_pipeline", "pipeline", "model_version"),
 )  # fmt: skip
 
 events = Table(  # append-only: triggers refuse UPDATE and DELETE (see migrations)

@@ -25,6 +25,7 @@ _COLOUR = {
     "committed": "green",
     "skipped": "yellow",
     "withdrawn": "yellow",
+    "held": "yellow",
     "failed": "red",
     "ready": "green",
 }

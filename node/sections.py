@@ -15,10 +15,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from node.modes import Mode
 from pipelines.outputs.profiles import PROFILES, Heatmap, Profile, Report, Segmentation, with_changes
 
 AETitle = Annotated[str, Field(pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$", max_length=16)]  # PS3.5, VR AE
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+Variant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*@[0-9]+(\.[0-9]+)*$")]  # PIPELINE@VERSION of its model
 Evidence = Literal["commitment", "count", "quiet"]  # that a study is complete; the longest wait always counts
 ALL_EVIDENCE: tuple[Evidence, ...] = ("commitment", "count", "quiet")
 
@@ -266,7 +268,17 @@ class Route(Section):
     longest_wait: float | None = Field(None, gt=0)
     evidence: tuple[Evidence, ...] = ALL_EVIDENCE
     priority: int = Field(0, ge=-10, le=10)
+    mode: Mode = "live"  # what becomes of its results; see node.modes
+    shadow: tuple[Variant, ...] = ()  # candidates: other versions of a pipeline's model, run beside it, never sent
     say_unsuitable: bool = False  # send a report that says why a pipeline did not run
+
+    @model_validator(mode="after")
+    def _candidates_stand_beside_something(self) -> Route:
+        for variant in self.shadow:
+            if variant.partition("@")[0] not in self.pipelines:
+                raise ValueError(f"shadow names {variant!r}, which has nothing to be compared with: name its pipeline "
+                                 "in pipelines")  # fmt: skip
+        return self
 
 
 def _certificate_name(text: str) -> str:

@@ -94,19 +94,26 @@ class Sender:
 
     def deliver(self, delivery: Delivery) -> None:
         """Send one claimed delivery and settle its row. When the node is stopping, or the study changes, the rest of
-        its objects waits. What the study contradicts is withdrawn instead."""
+        its objects waits. What the study contradicts, or a person, is withdrawn instead, and held what must not go by
+        the mode of its route."""
         faults.point("send.claimed")
         if delivery.attempts > self._config.send.attempts:
             self._fail(delivery, [], f"given up: the sender stopped in the middle of {delivery.attempts - 1} attempts")
             return
         try:
             why, seen = release.why_not(self._queries, self._spool, delivery)
+            back = release.held_back(self._queries, self._config, delivery)
         except GiveUp as error:
             self._fail(delivery, [], error.reason)
             return
         except TryAgain as error:
             self._settle(self._store.retry_delivery, delivery, [], error.reason, None, delivery.attempts - 1)
             return
+        if why is None and back is not None and back[0] == "held":
+            self._settle(self._store.hold_delivery, delivery, back[1])
+            self._say(log.warning, "delivery held", delivery, reason=back[1])
+            return
+        why = why if why is not None or back is None else back[1]
         if why is not None:
             self._settle(self._store.withdraw_delivery, delivery, why)
             self._say(log.warning, "delivery withdrawn", delivery, reason=why)
@@ -152,11 +159,15 @@ class Sender:
             self._again(delivery, said, broke, left)
 
     def _changed(self, delivery: Delivery, revision: int) -> str | None:
-        """Why the rest is not to be sent now; None when the study still is as it was at the first look."""
+        """Why the rest is not to be sent now; None when the study still is as it was at the first look, and nobody has
+        decided otherwise."""
         try:
             changed = self._queries.standing(delivery.job_id).revision != revision
+            back = release.held_back(self._queries, self._config, delivery)
         except TryAgain as error:
             return f"whether the study has changed cannot be looked up: {error.reason}"
+        if back is not None:
+            return back[1]
         return "the study changed while its result was sent" if changed else None
 
     def _again(self, delivery: Delivery, said: list[Answer], broke: TryAgain | None, left: set[str]) -> None:

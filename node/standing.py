@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.clearance import refused
 from node.schema import deliveries, instances, jobs, output_instances, outputs, studies
 
 
@@ -56,11 +57,12 @@ def standing(connection: sa.Connection, job_id: int) -> Standing:
 
 
 def former_result(connection: sa.Connection, study_id: int, pipeline: str, before: int) -> dict[str, Any] | None:
-    """The newest done job of a pipeline on an earlier revision than `before` whose result may be somewhere: what a new
-    one replaces. One of which every delivery was withdrawn is nowhere.
+    """The newest done job of a pipeline on an earlier revision than `before` whose result stands: what a new one is
+    compared with. One that was to be sent nowhere does not stand, nor one of which every delivery was withdrawn, unless
+    a person rejected it: the same result is not to come again.
 
-    Keys: revision, series_uid, input_digest, model (mapping), withdrawn (whether any delivery was), outputs:
-    [{name, sop_class, series_uid, sop_uids}].
+    Keys: revision, series_uid, input_digest, model (mapping), withdrawn (whether any delivery was), outputs: [{name,
+    sop_class, series_uid, sop_uids}], those that a new result replaces: of the newest one that a peer may have.
     """
     done = connection.execute(
         sa.select(jobs)
@@ -68,13 +70,24 @@ def former_result(connection: sa.Connection, study_id: int, pipeline: str, befor
                jobs.c.revision < before)
         .order_by(jobs.c.revision.desc())
     ).all()  # fmt: skip
+    found: dict[str, Any] | None = None
     for job in done:
+        going = set(json.loads(job.release or "{}").values())
+        if going and going <= {"shadow", "off"}:
+            continue
         made = connection.execute(sa.select(outputs).where(outputs.c.job_id == job.id).order_by(outputs.c.id)).all()
         states = connection.execute(
             sa.select(deliveries.c.state).where(deliveries.c.output_id.in_([one.id for one in made]))
         ).scalars().all()  # fmt: skip
-        if states and set(states) == {"withdrawn"}:
+        rejected = refused(connection, job.id) is not None
+        if states and set(states) == {"withdrawn"} and not rejected:
             continue
+        found = found or {
+            "revision": job.revision, "series_uid": job.series_uid, "input_digest": job.input_digest,
+            "model": json.loads(job.model or "{}"), "withdrawn": "withdrawn" in states and not rejected, "outputs": [],
+        }  # fmt: skip
+        if states and set(states) <= {"withdrawn", "held"}:
+            continue  # no peer has it
         told = []
         for output in made:
             uids = connection.execute(
@@ -83,11 +96,8 @@ def former_result(connection: sa.Connection, study_id: int, pipeline: str, befor
             ).scalars()  # fmt: skip
             told.append({"name": output.name, "sop_class": output.sop_class, "series_uid": output.series_uid,
                          "sop_uids": list(uids)})  # fmt: skip
-        return {
-            "revision": job.revision, "series_uid": job.series_uid, "input_digest": job.input_digest,
-            "model": json.loads(job.model or "{}"), "withdrawn": "withdrawn" in states, "outputs": told,
-        }  # fmt: skip
-    return None
+        return {**found, "outputs": told}
+    return found
 
 
 def our_series(connection: sa.Connection, study_id: int) -> frozenset[str]:

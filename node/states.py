@@ -23,8 +23,10 @@ JOB: dict[str, frozenset[str]] = {
 }
 
 DELIVERY: dict[str, frozenset[str]] = {
-    "due": frozenset({"sending"}),
-    "sending": frozenset({"delivered", "failed", "due", "withdrawn"}),  # the last: its source is another by now
+    "held": frozenset({"due", "withdrawn"}),  # in review: a person accepts or rejects it, or the study changes
+    "due": frozenset({"sending", "held", "withdrawn"}),  # the last two: its route was set to review; it was rejected
+    # The last two: it was rejected or its source is another by now; its route was set to review.
+    "sending": frozenset({"delivered", "failed", "due", "withdrawn", "held"}),
     "delivered": frozenset({"committed", "due", "failed"}),  # the last two: the peer says that it does not keep it
     "committed": frozenset(),
     "withdrawn": frozenset(),

@@ -71,3 +71,20 @@ messages = Table(  # to people, until they are sent
     Column("reason", Text),
     Index("messages_by_state", "state", "due_at"),
 )  # fmt: skip
+
+golden_records = Table(  # the newest of a pipeline, model version and study counts; older ones stay
+    "golden_records", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("by", String, nullable=False),                  # the actor: work, user/<name>
+    Column("reason", Text),                                # of a person who accepted it; null: the first run
+    Column("pipeline", String, nullable=False),
+    Column("pipeline_version", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("model_version", String, nullable=False),
+    Column("digest", String, nullable=False),              # of the model's card, which covers its weights
+    Column("study", String, nullable=False),               # the digest of its instances
+    Column("software", Text, nullable=False),              # JSON: versions and device
+    Column("features", Text, nullable=False),              # JSON
+    Index("golden_by_pipeline", "pipeline", "model_version"),
+)  # fmt: skip

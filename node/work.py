@@ -3,16 +3,18 @@ the runner computes, and ends a job that runs past its limit."""
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, TimeoutError
 
-from node import faults, logs, retry
+from node import clearance, faults, logs, modes, retry, variants
 from node.ahead import LookAhead
 from node.config import Config
 from node.errors import GiveUp, IllegalMove, TryAgain
 from node.golden import Golden
+from node.modes import Mode
 from node.queries import Queries
 from node.runners.base import Outcome, Request, Runner, RunnerBroken, RunnerDied, files_of
 from node.spool import Spool
@@ -98,9 +100,15 @@ class Work:
             reason = f"given up: the worker or its model process died in {job.attempts - 1} attempts"
             self._store.fail_job(job, reason, cause="died")
             return
+        off = self._off(job)
+        if off is not None:
+            self._store.skip_job(job, off)
+            return
+        variant = variants.live(job.pipeline, self._queries.promoted())
         instances = self._queries.stored_instances(job.study_id)
         request = Request(
-            study_uid=job.study_uid, revision=job.revision, pipeline=job.pipeline, created_at=job.created_at,
+            study_uid=job.study_uid, revision=job.revision, pipeline=job.pipeline, variant=variant,
+            created_at=job.created_at,
             files=files_of(instances, self._spool), spool=self._spool.root,
             former=self._queries.former_result(job.study_id, job.pipeline, job.revision),
             forms=forms_for(self._gets(peer) for peer in job.peers),
@@ -152,6 +160,23 @@ class Work:
         except TryAgain as error:
             log.warning("lease not renewed", reason=error.reason)
 
+    def _off(self, job: Job) -> str | None:
+        """Why a job need not run: every route that asked for it is off by now."""
+        configured = self._configured(job.routes)
+        stored = self._queries.stored_modes()
+        off = modes.for_peer(configured, stored) == "off" and bool(configured)
+        return clearance.said(modes.in_force(configured, stored), "off") if off else None
+
+    def _configured(self, routes: Collection[str]) -> dict[str, Mode]:
+        """Route -> mode by the configuration; one that it does not have any more is live, unless set otherwise."""
+        known = {one.name: one.mode for one in self._config.routes}
+        return {name: known.get(name, "live") for name in routes}
+
+    def _wants(self, job: Job, peer: str) -> dict[str, Mode]:
+        """The routes that want a job's results at a peer, with their modes; all of the job's when none says so."""
+        sending = {one.name for one in self._config.routes if peer in one.send_to}
+        return self._configured([name for name in job.routes if name in sending] or job.routes)
+
     def _takes(self, peer: str, form: Form | None) -> bool:
         return self._gets(peer).takes(form)
 
@@ -160,14 +185,15 @@ class Work:
         return next((one.gets for one in self._config.peers if one.name == peer), STANDARD)
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
+        wants = functools.partial(self._wants, job)
         if outcome.word == "done":
             assert outcome.result is not None
-            if not self._store.finish_job(job, outcome.outputs, outcome.result, self._takes):
+            if not self._store.finish_job(job, outcome.outputs, outcome.result, self._takes, wants):
                 log.warning("result not released", study=job.study_uid, pipeline=job.pipeline, revision=job.revision)
                 return
             log.info("job done", study=job.study_uid, pipeline=job.pipeline, outputs=[o.name for o in outcome.outputs])
         elif outcome.word == "skipped":
-            self._store.skip_job(job, outcome.reason, outcome.outputs, self._takes, outcome.features)
+            self._store.skip_job(job, outcome.reason, outcome.outputs, self._takes, wants, outcome.features)
             log.info("job skipped", study=job.study_uid, pipeline=job.pipeline, reason=outcome.reason)
         elif outcome.word in ("stopped", "held"):
             self._store.retry_job(job, outcome.reason, self._store.clock(), counts=False)

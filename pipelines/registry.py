@@ -20,17 +20,26 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_modules()))
 
 
+def split(name: str) -> tuple[str, str | None]:
+    """A pipeline's name and the version of its model: `NAME@VERSION` names both, a plain name no version."""
+    pipeline, _, version = name.partition("@")
+    return pipeline, version or None
+
+
 def load(name: str, models: Shelf | None = None, device: str = "auto") -> Pipeline:
-    """Open a pipeline with its model. `models`: the shelf to take it from, by default the bundled one.
+    """Open a pipeline with its model, or with `NAME@VERSION` with that version of its model. `models`: the shelf to
+    take it from, by default the bundled one.
 
     Raises KeyError for an unknown name, and what the shelf raises (ModelError).
     """
     from models.shelf import Shelf
 
+    name, version = split(name)
+    shelf = models if models is not None else Shelf()
     if name not in _modules():
         raise KeyError(f"no pipeline {name!r}; there are: {', '.join(names())}")
     module = importlib.import_module(f"{__package__}.{_modules()[name]}")
-    return getattr(module, _OPENER)(models if models is not None else Shelf(), device)
+    return getattr(module, _OPENER)(shelf if version is None else shelf.only(version), device)
 
 
 @cache

@@ -135,7 +135,7 @@ class RunningNode:
             if any(job["state"] not in ("done", "skipped", "failed") for job in study["jobs"]):
                 return None
             sent = [d for job in study["jobs"] for output in job["outputs"] for d in output["deliveries"]]
-            return study if all(d["state"] in ("delivered", "committed", "failed", "withdrawn") for d in sent) else None
+            return study if all(d["state"] in ("delivered", "committed", "failed", "withdrawn", "held") for d in sent) else None
 
         try:
             return dict(wait_until(settled, seconds, f"study {uid} settled"))

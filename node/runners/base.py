@@ -35,12 +35,13 @@ class Request:
 
     study_uid: str
     revision: int
-    pipeline: str
+    pipeline: str  # as the job is called, and its results: a candidate's has a version in it
     created_at: float
     files: Mapping[str, str]
     spool: Path
     former: Mapping[str, Any] | None = None  # see Queries.former_result
     forms: frozenset[Form] = STANDARD.forms  # in which its destinations want results
+    variant: str | None = None  # what runs, with the version of its model; None: `pipeline`
     say_unsuitable: bool = False  # make a report that says why the pipeline did not run
 
 

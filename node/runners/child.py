@@ -3,6 +3,7 @@ into the spool. It is the only process of the node that imports torch."""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import gc
 import hashlib
@@ -16,8 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from models.errors import BadModel, OutOfMemory
-from models.shelf import Shelf, bundled
-from node import __version__, faults, logs, processes
+from node import __version__, faults, logs, processes, variants
 from node.config import Config
 from node.runners.base import Ahead, GoldenSet, Outcome, Request
 from node.runners.meter import Meter, cause_of
@@ -26,10 +26,11 @@ from node.runners.record import record
 from node.spool import Spool
 from node.spreading import spread_over_processes
 from node.store.nouns import JobResult, NewOutput, OutputFile
-from pipelines import golden, headers, registry
+from pipelines import golden, headers
 from pipelines.base import InvalidOutput, Made, Pipeline, Released, Unsuitable, decline, execute, maker_of
 from pipelines.features import Features
 from pipelines.golden import Measured
+from pipelines.outputs.identity import Maker
 from pipelines.refusals import kind_of
 from pipelines.study import UNREADABLE, NotAStudy, OutOfReach, Replaced, Study
 
@@ -49,8 +50,8 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says when to end
     logs.set_up(config.node.log_level, config.node.log_json, "models")
     try:
-        warm = [_warm(name, config) for name in names]
-        pipelines = {pipeline.name: pipeline for pipeline, _ in warm}
+        warm = {name: _warm(name, config) for name in names}
+        pipelines = variants.Loaded({name: one for name, (one, _) in warm.items()}, lambda name: _warm(name, config)[0])
     except Exception as error:  # noqa: BLE001  whatever stops the warm-up stops the start, with its reason
         log.error("warm-up failed", error=type(error).__name__, where=logs.where(error))
         pipe.send(("broken", _told(error)))
@@ -58,7 +59,7 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
     # What the libraries and the models hold stays: without it each pass of the garbage collector takes a tenth.
     gc.collect()
     gc.freeze()
-    pipe.send(("ready", tuple(measured for _, measured in warm)))
+    pipe.send(("ready", tuple(measured for _, measured in warm.values())))
     ready = Ready()
     while True:
         try:
@@ -71,9 +72,17 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
             pipe.send(tuple(_golden(pipeline, config) for pipeline in pipelines.values()))
         else:
             faults.point("models.asked")
-            pipe.send(answer(pipelines[wanted.pipeline], wanted, ready))
+            pipe.send(_ask(pipelines, wanted, ready))
             faults.point("models.answered")
             ready.forget()  # such as the pixels of a study whose job was skipped
+
+
+def _ask(pipelines: variants.Loaded, request: Request, ready: Ready) -> Outcome:
+    try:
+        pipeline = pipelines[request.variant or request.pipeline]
+    except BadModel as error:  # a version that was made live since the start, and is not as it was then
+        return Outcome("held", str(error))
+    return answer(pipeline, request, ready)
 
 
 def answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
@@ -130,7 +139,7 @@ def _known(study: Study | None, pipeline: Pipeline) -> Features:
 
 def _run(pipeline: Pipeline, study: Study, request: Request, ready: Ready) -> Outcome:
     begun = time.perf_counter()
-    maker = maker_of(pipeline, __version__, datetime.fromtimestamp(request.created_at, UTC))
+    maker = _maker(pipeline, request)
     series = ready.series(pipeline, study)
     former = request.former
     made_by = {**pipeline.model, "pipeline_version": pipeline.version}
@@ -163,15 +172,21 @@ def _kept(made: Sequence[Made], study: Study, spool: Spool) -> tuple[NewOutput, 
     return tuple(NewOutput(one.name, one.SeriesInstanceUID, one.SOPClassUID, one.kept, one.form) for one in made)
 
 
+def _maker(pipeline: Pipeline, request: Request) -> Maker:
+    """Under the job's name: what a candidate makes must never be the same objects as what goes out."""
+    made = maker_of(pipeline, __version__, datetime.fromtimestamp(request.created_at, UTC))
+    return dataclasses.replace(made, pipeline=request.pipeline)
+
+
 def _say_unsuitable(pipeline: Pipeline, study: Study, error: Unsuitable, request: Request) -> tuple[NewOutput, ...]:
-    maker = maker_of(pipeline, __version__, datetime.fromtimestamp(request.created_at, UTC))
+    maker = _maker(pipeline, request)
     spool = Spool(request.spool)
     made = decline(study, maker, error, lambda one: _write(one, study.StudyInstanceUID, spool), request.forms)
     return _kept(made, study, spool)
 
 
 def _warm(name: str, config: Config) -> tuple[Pipeline, Measured]:
-    pipeline = registry.load(name, Shelf(bundled(), *config.work.models), config.work.device)
+    pipeline = variants.load(name, config)
     begun = time.perf_counter()
     faults.point("models.warming")
     measured = _golden(pipeline, config)

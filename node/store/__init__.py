@@ -19,16 +19,18 @@ from node.store.nouns import (
     NewOutput,
     OutputFile,
     Received,
+    Review,
 )
 from node.store.patients import Patients
 from node.store.retention import Retention
+from node.store.reviews import Reviews
 from node.store.studies import Studies
 from node.store.times import Times
 from node.store.watching import Cleared, NewAlarm, Notice, Step, Watching
 
 
 class Store(
-    Intake, Studies, Jobs, Askings, Commitments, Retention, Times, Watching, Messages, Heads, Patients, Golden
+    Intake, Studies, Jobs, Reviews, Askings, Commitments, Retention, Times, Watching, Messages, Heads, Patients, Golden
 ):
     """The write side of the database at `url`; safe to share between threads."""
 
@@ -49,6 +51,7 @@ __all__ = [
     "Notice",
     "OutputFile",
     "Received",
+    "Review",
     "Step",
     "Store",
 ]

@@ -15,8 +15,16 @@ from node.store.base import Base
 from node.store.nouns import Answer, Delivery, OutputFile
 
 ROW = (
-    sa.select(deliveries, outputs.c.name, outputs.c.job_id, jobs.c.pipeline, jobs.c.revision, jobs.c.purged_at,
-              studies.c.study_uid)
+    sa.select(
+        deliveries,
+        outputs.c.name,
+        outputs.c.job_id,
+        jobs.c.pipeline,
+        jobs.c.revision,
+        jobs.c.purged_at,
+        jobs.c.routes.label("job_routes"),
+        studies.c.study_uid,
+    )
     .join(outputs, outputs.c.id == deliveries.c.output_id)
     .join(jobs, jobs.c.id == outputs.c.job_id)
     .join(studies, studies.c.id == jobs.c.study_id)
@@ -104,6 +112,10 @@ class Deliveries(Base):
         """The study has changed since the result was made: it is not sent, or not any further."""
         self._settle_delivery(delivery, "withdrawn", reason, (), {})
 
+    def hold_delivery(self, delivery: Delivery, reason: str) -> None:
+        """Its route must not send it by now: it waits for a person."""
+        self._settle_delivery(delivery, "held", reason, (), {"accepted_by": None})
+
     def reset_delivery(self, delivery_id: int, actor: str) -> None:
         """A person asks for a failed delivery again. IllegalMove when it did not fail."""
         with self._write() as connection:
@@ -139,12 +151,8 @@ class Deliveries(Base):
                     [{"delivery_id": delivery.id, "sop_uid": one.sop_uid, "stored": int(one.stored),
                       "status": one.status, "reason": one.reason, "at": now} for one in said],
                 )  # fmt: skip
-            body: dict[str, Any] = {}
-            if state == "withdrawn":
-                there = sa.select(sa.func.count()).where(answers.c.delivery_id == delivery.id, answers.c.stored == 1)
-                body["already_there"] = connection.execute(there).scalar_one()
             told = [{"sop_uid": a.sop_uid, "status": a.status, "stored": a.stored} for a in said]
-            self._move_delivery(connection, row, state, reason, values, {"answers": told, **body})
+            self._move_delivery(connection, row, state, reason, values, {"answers": told})
             if ask:
                 self._plan_asking(connection, delivery.id, delivery.peer)
             faults.point("send.finishing")
@@ -164,15 +172,19 @@ class Deliveries(Base):
         body: Mapping[str, Any] | None = None, actor: str = "send",
     ) -> None:  # fmt: skip
         now = self.clock()
-        finished = None if state == "due" else now
+        finished = None if state in ("due", "held") else now
         connection.execute(
             deliveries.update().where(deliveries.c.id == row.id)
             .values(state=states.move("delivery", row.state, state), reason=reason, finished_at=finished,
                     lease_until=None, worker=None, **values)
         )  # fmt: skip
-        told = {"output": row.name, "pipeline": row.pipeline, "revision": row.revision, "peer": row.peer,
-                "attempt": row.attempts, **(body or {})}  # fmt: skip
+        told: dict[str, Any] = {"output": row.name, "pipeline": row.pipeline, "revision": row.revision,
+                                "peer": row.peer, "attempt": row.attempts, **(body or {})}  # fmt: skip
         if reason is not None:
             told["reason"] = reason
-        type_ = "delivery.retried" if state == "due" else f"delivery.{state}"
+        if state == "withdrawn":
+            there = sa.select(sa.func.count()).where(answers.c.delivery_id == row.id, answers.c.stored == 1)
+            told["already_there"] = connection.execute(there).scalar_one()
+        again = "delivery.released" if row.state == "held" else "delivery.retried"
+        type_ = again if state == "due" else f"delivery.{state}"
         audit.append(connection, now, type_, actor, f"study/{row.study_uid}", told)

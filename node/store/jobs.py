@@ -13,8 +13,9 @@ from node import audit, faults, states
 from node.errors import IllegalMove
 from node.schema import deliveries, jobs, output_instances, outputs, studies
 from node.store import watched
-from node.store.base import Base, new_id
+from node.store.base import new_id
 from node.store.nouns import Job, JobResult, NewOutput
+from node.store.releases import Going, Releases, Wants, is_silent, told_of
 from pipelines.outputs.profiles import Form
 
 Takes = Callable[[str, Form | None], bool]
@@ -22,7 +23,7 @@ Takes = Callable[[str, Form | None], bool]
 _NONE: watched.Values = MappingProxyType({})
 
 
-class Jobs(Base):
+class Jobs(Releases):
     """What the work loop writes."""
 
     def claim_job(self, worker: str, lease: float) -> Job | None:
@@ -98,9 +99,11 @@ class Jobs(Base):
         made: Sequence[NewOutput],
         result: JobResult,
         takes: Takes = lambda peer, form: True,
+        wants: Wants = lambda peer: {},
     ) -> bool:
-        """Store a done job, its outputs, features, and one due delivery for each output and peer that `takes` it. An
-        urgent result (STAT) goes before all others, and so do the study's further jobs.
+        """Store a done job, its outputs, features, and one delivery for each output and peer that `takes` it: due, or
+        held, or none, by the modes, as they are now, of the routes that `wants` names (none: those of the job, live
+        unless set otherwise). An urgent result (STAT) goes before all others, and so do the study's further jobs.
 
         False: the study has changed since the job began. The job is skipped, and nothing of its result is kept.
         """
@@ -109,29 +112,34 @@ class Jobs(Base):
             row = self._own_job(connection, job)
             if not self._released(connection, job, now):
                 return False
-            priority = max(row.priority, states.STAT) if result.urgent else row.priority
-            if result.urgent:
+            going = self._going(connection, job, wants)
+            urgent = result.urgent and not is_silent(job, going)
+            priority = max(row.priority, states.STAT) if urgent else row.priority
+            if urgent:
                 same = (jobs.c.study_id == row.study_id) & jobs.c.state.in_(("due", "running"))
                 connection.execute(jobs.update().where(same).values(priority=priority))
-            sizes = self._add_outputs(connection, job.id, made, job.peers, takes, priority, now)
+            sizes = self._add_outputs(connection, job.id, made, going, takes, priority, now)
             body = {
                 "series_uid": result.series_uid, "input_digest": result.input_digest, "model": dict(result.model),
                 "timings": dict(result.timings), "findings": dict(result.findings), "outputs": sizes,
+                "release": told_of(going),
             }  # fmt: skip
             if result.record:
                 body["record"] = dict(result.record)
-            if result.urgent:
+            if urgent:
                 body["priority"] = "STAT"
             values = {
                 "series_uid": result.series_uid, "input_digest": result.input_digest,
                 "model": json.dumps(dict(result.model)), "timings": json.dumps(dict(result.timings)),
+                "release": json.dumps(told_of(going)),
             }  # fmt: skip
             self._settle_job(connection, job, "done", now, None, body, values, result.features)
+            self._hold_and_replace(connection, job, going)
         return True
 
     def skip_job(
         self, job: Job, reason: str, made: Sequence[NewOutput] = (), takes: Takes = lambda peer, form: True,
-        features: watched.Values = _NONE,
+        wants: Wants = lambda peer: {}, features: watched.Values = _NONE,
     ) -> bool:  # fmt: skip
         """The pipeline does not take this study revision; `reason` is for a person. `made`: a report that says so;
         `features`: what is known of the study. False as with `finish_job`, where there is such a report."""
@@ -140,9 +148,13 @@ class Jobs(Base):
             row = self._own_job(connection, job)
             if made and not self._released(connection, job, now):
                 return False
-            sizes = self._add_outputs(connection, job.id, made, job.peers, takes, row.priority, now)
+            going = self._going(connection, job, wants)
+            sizes = self._add_outputs(connection, job.id, made, going, takes, row.priority, now)
+            values = {"release": json.dumps(told_of(going))} if made else {}
             body = {"outputs": sizes} if sizes else {}
-            self._settle_job(connection, job, "skipped", now, reason, body, None, features)
+            self._settle_job(connection, job, "skipped", now, reason, body, values, features)
+            if made:
+                self._hold_and_replace(connection, job, going)
         return True
 
     def _released(self, connection: sa.Connection, job: Job, now: float) -> bool:
@@ -219,8 +231,8 @@ class Jobs(Base):
         faults.point("work.finishing")
 
     def _add_outputs(
-        self, connection: sa.Connection, job_id: int, made: Sequence[NewOutput], peers: Sequence[str], takes: Takes,
-        priority: int, now: float,
+        self, connection: sa.Connection, job_id: int, made: Sequence[NewOutput],
+        going: Mapping[str, Going], takes: Takes, priority: int, now: float,
     ) -> dict[str, Any]:  # fmt: skip
         """The rows of outputs and of their deliveries; what the event says of them."""
         told = {}
@@ -232,28 +244,23 @@ class Jobs(Base):
             }  # fmt: skip
             if output.form is not None:
                 told[output.name]["form"] = str(output.form)
-            for peer in (peer for peer in peers if takes(peer, output.form)):
-                connection.execute(
-                    deliveries.insert().values(
-                        output_id=key, peer=peer, state="due", priority=priority, attempts=0, due_at=now,
-                        created_at=now,
-                    )
-                )  # fmt: skip
+            for peer, one in going.items():
+                if one.mode in ("live", "review") and takes(peer, output.form):
+                    connection.execute(
+                        deliveries.insert().values(
+                            output_id=key, peer=peer, state="due" if one.why_held is None else "held", due_at=now,
+                            priority=priority, attempts=0, created_at=now, routes=json.dumps(one.routes),
+                            reason=one.why_held,
+                        )
+                    )  # fmt: skip
         return told
 
     @staticmethod
     def _add_output(connection: sa.Connection, job_id: int, output: NewOutput) -> int:
-        row = connection.execute(
-            outputs.insert().values(
-                job_id=job_id, name=output.name, series_uid=output.series_uid, sop_class=output.sop_class
-            )
-        )
-        key = new_id(row)
-        connection.execute(
-            output_instances.insert(),
-            [
-                {"output_id": key, "sop_uid": f.sop_uid, "path": f.path, "digest": f.digest, "size": f.size}
-                for f in output.files
-            ],
-        )
+        named = {"name": output.name, "series_uid": output.series_uid, "sop_class": output.sop_class}
+        key = new_id(connection.execute(outputs.insert().values(job_id=job_id, **named)))
+        connection.execute(output_instances.insert(), [
+            {"output_id": key, "sop_uid": f.sop_uid, "path": f.path, "digest": f.digest, "size": f.size}
+            for f in output.files
+        ])  # fmt: skip
         return key

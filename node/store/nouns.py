@@ -128,6 +128,23 @@ class Asking:
 
 
 @dataclass(frozen=True)
+class Review:
+    """A human's verdict on a result, and what came of it."""
+
+    id: int
+    job_id: int
+    study_uid: str
+    sop_uid: str  # of the output that was looked at; the verdict is on all of its job's
+    verdict: str  # accepted | rejected | changed
+    by: str
+    why: str
+    source: str  # how it came: cli, rest, dicom, ...
+    at: float  # when the person said so, seconds since the epoch
+    outcome: str = "recorded"  # released | withdrawn | recorded: nothing waited for it
+    reason: str = ""  # why an accepted result was withdrawn, for a person
+
+
+@dataclass(frozen=True)
 class JobResult:
     """What a finished job leaves beside its outputs."""
 

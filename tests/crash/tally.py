@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import faults
 from node.schema import instances
 from node.spool import Spool
+from tests.crash.at_points import OF_THE_NODE
 from tests.crash.house import House
 
 
@@ -55,12 +55,12 @@ class Tally:
 
     def table(self, versions: Mapping[str, str], seed: int, seconds: float) -> str:
         """All of it, for a person."""
-        missed = sorted(set(faults.POINTS) - set(self.points))
+        missed = sorted(set(OF_THE_NODE) - set(self.points))
         processes = ", ".join(f"{name} {count}" for name, count in sorted(self.kills.items()) if name != "database")
         total = sum(self.kills.values()) - self.kills["database"]
         lines = [
             f"kills: {total} ({processes}); database stopped {self.kills['database']} times",
-            f"fault points: {len(self.points)} of {len(faults.POINTS)} reached, {sum(self.points.values())} times",
+            f"fault points: {len(self.points)} of {len(OF_THE_NODE)} reached, {sum(self.points.values())} times",
             *(f"  {name} {count}" for name, count in sorted(self.points.items())),
             *([f"  not reached: {', '.join(missed)}"] if missed else []),
             *(f"{name}: {self.counts[name]}" for name in self.counts),

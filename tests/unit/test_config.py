@@ -7,6 +7,7 @@ import pytest
 from node import config as configuration
 from node.config import without_password
 from node.errors import ConfigError
+from node.sections import Route
 from pipelines.outputs.profiles import STANDARD, Form
 
 GOOD = """
@@ -130,3 +131,10 @@ def test_files_of_tls_are_sought_beside_the_configuration(tmp_path: Path) -> Non
     )
     assert config.node.certificate == tmp_path / "certs" / "node.pem"
     assert config.node.ca == Path("/etc/ca.pem") and config.node.key is None
+
+
+def test_a_candidate_without_its_pipeline_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to be compared with"):
+        Route(name="a", pipelines=("ct-lung",), shadow=("cxr-triage@1.1.0",))
+    with pytest.raises(ValueError, match="pattern"):
+        Route(name="a", pipelines=("ct-lung",), shadow=("ct-lung",))

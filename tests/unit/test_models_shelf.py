@@ -104,3 +104,15 @@ def test_an_unknown_network_names_the_known_ones(tmp_path: Path) -> None:
     write_package(tmp_path / "odd", card_data(name="odd", network={"name": "oracle"}, weights=None), {"w": b"x"})
     with pytest.raises(BadModel, match=r"'oracle' is not known; known networks: .*two-views"):
         Shelf(tmp_path).load("odd", device="cpu")
+
+
+def test_a_shelf_may_give_one_version_only_or_leave_some_out(tmp_path: Path) -> None:
+    for version in ("1.0.0", "1.1.0", "2.0.0"):
+        package(tmp_path, version=version)
+    shelf = Shelf(tmp_path)
+    assert shelf.only("1.0.0").find("tiny").card.version == "1.0.0"
+    assert shelf.without({"2.0.0", "1.1.0"}).find("tiny").card.version == "1.0.0"
+    assert shelf.without({"2.0.0"}).find("tiny", "2.0.0").card.version == "2.0.0"
+    with pytest.raises(BadModel, match=r"tiny 3\.0\.0: no such model"):
+        shelf.only("3.0.0").find("tiny")
+    assert shelf.find("tiny").card.version == "2.0.0", "the shelf itself is as it was"

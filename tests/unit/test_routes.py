@@ -129,3 +129,19 @@ def test_only_the_evidence_counts_that_every_route_and_sender_allows() -> None:
     plan = _with_peers({"evidence": ("quiet",)}, **allowed).plan([CT], ["ct1"])
     assert plan.evidence == {"quiet"} and plan.count_from == ()
     assert _with_peers({}).plan([CT], ["ct1"]).evidence == {"commitment", "count", "quiet"}
+
+
+def test_a_route_that_is_off_takes_nothing_and_says_so() -> None:
+    off = _routes({"mode": "off"}, {"mode": "shadow"}, {}).plan([CT], [], {"r2": "off"})
+    assert [(one.route, one.takes, one.reason) for one in off.answers] == [
+        ("r0", False, "matches, but is off: no job"), ("r1", True, "matches; shadow: runs and records, sends nothing"),
+        ("r2", False, "matches, but is off: no job"),
+    ]  # fmt: skip
+    assert [job[1] for job in off.jobs] == [("r1",)]
+
+
+def test_candidates_run_beside_the_live_version_after_all_else() -> None:
+    routes = _routes({"shadow": ("ct-lung@1.1.0",), "priority": 5}, {"shadow": ("ct-lung@1.1.0", "ct-lung@2.0")}, {})
+    plan = routes.plan([CT], [])
+    assert plan.candidates == (("ct-lung@1.1.0", ("r0", "r1"), -100), ("ct-lung@2.0", ("r1",), -100))
+    assert [job[0] for job in plan.jobs] == ["ct-lung"]

@@ -1,0 +1,44 @@
+"""Agreement of two readers, held against published and hand-made figures."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from node.agreement import Agreement, agreement, difference
+
+
+def test_kappa_is_that_of_the_textbook() -> None:
+    # Two readers of 50: 20 both yes, 5 and 10 one of them, 15 both no: observed .7, by chance .5, kappa .4.
+    found = agreement([(True, True)] * 20 + [(True, False)] * 5 + [(False, True)] * 10 + [(False, False)] * 15)
+    assert found == Agreement(20, 5, 10, 15)
+    assert found.share == 0.7 and found.kappa == pytest.approx(0.4)
+    low, high = found.interval or (0, 0)
+    # Wilson's interval of 35 of 50 is .5625 to .8090.
+    assert (low, high) == (pytest.approx(2 * 0.5625 - 1, abs=1e-3), pytest.approx(2 * 0.8090 - 1, abs=1e-3))
+
+
+def test_full_agreement_on_few_studies_has_a_wide_interval() -> None:
+    few, many = Agreement(2, 0, 0, 8), Agreement(200, 0, 0, 800)
+    assert few.kappa == many.kappa == 1
+    assert few.interval is not None and many.interval is not None
+    assert few.interval[0] < 0.2 and many.interval[0] > 0.98
+
+
+def test_kappa_is_not_defined_where_both_always_say_the_same_one_thing() -> None:
+    assert Agreement(0, 0, 0, 9).kappa is None and Agreement(0, 0, 0, 9).interval is None
+    assert agreement([]) is None
+
+
+def test_differences_have_mean_interval_and_limits() -> None:
+    found = difference([(1.0, 2.0), (1.0, 3.0), (1.0, 4.0)])
+    assert found is not None and (found.n, found.mean) == (3, 2.0)
+    assert found.limits == (pytest.approx(2 - 1.96), pytest.approx(2 + 1.96))
+    half = 4.3027 / math.sqrt(3)  # Student's t, 2 degrees of freedom
+    assert found.interval == (pytest.approx(2 - half, abs=1e-3), pytest.approx(2 + half, abs=1e-3))
+
+
+def test_a_single_study_has_a_difference_and_no_interval() -> None:
+    found = difference([(1.0, 0.5)])
+    assert found is not None and (found.mean, found.interval, found.limits) == (-0.5, None, None)
