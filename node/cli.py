@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node import __version__, screens, spool_commands
+from node import __version__, label_commands, screens, spool_commands
 from node import config as configuration
 from node.errors import ConfigError, OverreadError
 from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -21,6 +21,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log.", rich_markup_mode=None)
 app.add_typer(audit_app, name="audit")
 app.add_typer(spool_commands.app, name="spool")
+app.add_typer(label_commands.app, name="label")
 
 def _study_uid(queries: Any, wanted: str) -> str:
     found = queries.find_studies(wanted)
@@ -235,6 +236,7 @@ def audit_verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
 
 
 app.command()(spool_commands.purge)
+app.command()(label_commands.concordance)
 
 
 def _version(wanted: bool) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from node import faults, logs
 from node.clock import Steps, steady
 from node.counting import Count, Counting
+from node.document_classes import is_document
 from node.errors import GiveUp, TryAgain
 from node.plans import plan_of
 from node.queries import OpenStudy, Queries, StoredInstance
@@ -143,6 +144,8 @@ class Close:
                 "send the whole study again"
             )
             log.warning("study came back in part", study=study.study_uid, purged=gone, instances=len(instances))
+        elif all(is_document(one.sop_class) for one in instances):
+            jobs, told["refused"] = [], "only reports and key objects came; no pipeline runs on them"
         elif not jobs:
             told["refused"] = "no route takes this study"
         faults.point("close.decided")

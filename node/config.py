@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import ConfigError
+from node.report_sections import Documents, Hl7, Watch
 from node.sections import Keep, Node, Peer, Route, Send, Work, kebab, nearest
 
 
@@ -30,6 +31,9 @@ class Config(BaseSettings):
     work: Work = Work()
     send: Send = Send()
     keep: Keep = Keep()
+    watch: Watch = Watch()
+    hl7: Hl7 = Hl7()
+    documents: Documents = Documents()
     peers: tuple[Peer, ...] = Field((), validation_alias="peer", serialization_alias="peer")
     routes: tuple[Route, ...] = Field((), validation_alias="route", serialization_alias="route")
 
@@ -47,7 +51,13 @@ class Config(BaseSettings):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"two [[{kind}]] are called {twice[0]!r}: give each its own name")
+        if self.hl7.port and self.hl7.tls:
+            for key in ("certificate", "key", *(("ca",) if self.node.tls_client_certificates == "required" else ())):
+                if getattr(self.node, key) is None:
+                    raise ValueError(f"hl7: tls wants {key} in [node]; `overread certs` makes one")
         for peer in self.peers:
+            if "review" in peer.may or "label" in peer.may:
+                self._may_say_so(peer)
             if peer.tls and self.node.ca is None:
                 raise ValueError(f"peer {peer.name!r}: tls wants ca in [node], which says whose certificates we take")
             if peer.count_from is not None and peer.count_from not in peers:
@@ -75,6 +85,12 @@ class Config(BaseSettings):
                     )
         return self
 
+    def _may_say_so(self, peer: Peer) -> None:
+        if "store" not in peer.may:
+            raise ValueError(f"peer {peer.name!r}: what it says comes by storage: add store to its may")
+        if "label" in peer.may and not self.documents.findings:
+            raise ValueError(f"peer {peer.name!r}: it may label: say which codes mean what, in [documents] findings")
+
     def peer(self, name: str) -> Peer:
         """The peer of that name; ConfigError when there is none."""
         for peer in self.peers:
@@ -89,6 +105,9 @@ class Config(BaseSettings):
         return shown
 
 
+_PLAIN = ("node", "work", "send", "keep", "watch", "hl7", "documents")
+
+
 class _Environment(EnvSettingsSource):
     """OVERREAD_NODE__AE_TITLE and the like; only for the plain sections, in the file's own (kebab) keys."""
 
@@ -96,7 +115,7 @@ class _Environment(EnvSettingsSource):
         found: dict[str, Any] = {}
         for variable, value in os.environ.items():
             section, _, key = variable.removeprefix("OVERREAD_").partition("__")
-            if variable.startswith("OVERREAD_") and key and section.lower() in ("node", "work", "send", "keep"):
+            if variable.startswith("OVERREAD_") and key and section.lower() in _PLAIN:
                 found.setdefault(section.lower(), {})[kebab(key.lower())] = value
         return found
 
@@ -137,7 +156,8 @@ def _anchored(config: Config, folder: Path) -> Config:
 
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
-    "node": Node, "work": Work, "send": Send, "keep": Keep, "peer": Peer, "route": Route,
+    "node": Node, "work": Work, "send": Send, "keep": Keep, "watch": Watch, "hl7": Hl7,
+    "documents": Documents, "peer": Peer, "route": Route,
 }  # fmt: skip
 
 

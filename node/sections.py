@@ -146,7 +146,7 @@ class Peer(Section):
     ae_title: AETitle
     host: str
     port: int = Field(ge=1, le=65535)
-    may: tuple[Literal["echo", "store", "commit"], ...] = ("echo",)
+    may: tuple[Literal["echo", "store", "commit", "label", "review"], ...] = ("echo",)
     addresses: tuple[str, ...] = ()  # networks it may call from; default: its host
     tls: bool = False  # whether we call it over TLS
     certificate_names: tuple[str, ...] = ()  # it must show a certificate with one of them, called or calling

@@ -1,9 +1,11 @@
 """Every write to the database. Each public method is one transaction that holds the change and its events."""
 
+from node.labels import Added, NewLabel
 from node.store.askings import Askings
 from node.store.commitments import Commitments
 from node.store.intake import Intake
 from node.store.jobs import Jobs
+from node.store.labels import Labels
 from node.store.nouns import (
     Answer,
     Asking,
@@ -21,11 +23,12 @@ from node.store.studies import Studies
 from node.store.times import Times
 
 
-class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times):
+class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times, Labels):
     """The write side of the database at `url`; safe to share between threads."""
 
 
 __all__ = [
+    "Added",
     "Answer",
     "Asking",
     "Commitment",
@@ -33,6 +36,7 @@ __all__ = [
     "Job",
     "JobResult",
     "NewJob",
+    "NewLabel",
     "NewOutput",
     "OutputFile",
     "Received",

@@ -10,6 +10,7 @@ import typer
 
 from node import audit, states
 from node.cli import app
+from node.report_sections import Documents, Hl7, Watch
 from node.sections import Keep, Node, Peer, Route, Send, Work
 from pipelines.outputs.profiles import PROFILES
 
@@ -33,7 +34,7 @@ def test_every_command_stands_in_operations(command: str) -> None:
     assert f"`overread {command}" in _doc("docs/operations.md")
 
 
-@pytest.mark.parametrize("section", [Node, Work, Send, Keep, Peer, Route], ids=lambda section: section.__name__)
+@pytest.mark.parametrize("section", [Node, Work, Send, Keep, Watch, Hl7, Documents, Peer, Route], ids=lambda section: section.__name__)
 def test_every_key_stands_in_configuration(section: type) -> None:
     text = _doc("docs/configuration.md")
     for name, field in section.model_fields.items():  # type: ignore[attr-defined]
