@@ -16,7 +16,7 @@ from pydicom.filebase import DicomBytesIO
 from node import labels
 from node.document_classes import KEY_OBJECTS
 from node.errors import GiveUp
-from node.part10 import read_head
+from node.part10 import LONGEST_HEAD, head_of
 from pipelines.study import UNREADABLE
 
 LARGEST = 4 << 20  # bytes of a file
@@ -82,12 +82,16 @@ class Document:
 
 def read(path: Path) -> Document:
     """Read a stored document. Raises GiveUp in one line where it is too large or not what it should be, and OSError."""
-    head = read_head(path)
-    if head.transfer_syntax not in _SYNTAXES:
-        raise GiveUp(f"its transfer syntax {head.transfer_syntax} is not read")
-    if path.stat().st_size > LARGEST:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except FileNotFoundError as error:
+        raise GiveUp("its file is not there") from error
+    if len(content) > LARGEST:
         raise GiveUp(f"it is larger than {LARGEST >> 20} MiB")
-    content = path.read_bytes()
+    head = head_of(content[:LONGEST_HEAD], Path("it"))
+    if head.transfer_syntax not in _SYNTAXES:
+        raise GiveUp("its transfer syntax is none of those that are read")
     try:
         dataset = pydicom.dcmread(DicomBytesIO(content))
         return document_of(dataset)
