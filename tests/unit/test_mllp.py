@@ -180,10 +180,10 @@ def test_no_address_takes_all_connections(doors: Doors, monkeypatch: pytest.Monk
 def test_over_tls_a_caller_shows_a_certificate(doors: Doors, tmp_path: Path) -> None:
     from node import trial_certificates
 
-    trial_certificates.make(tmp_path, None, ["localhost"])
+    trial_certificates.make(tmp_path, None, ["ris"])
     node = {"certificate": tmp_path / "node.pem", "key": tmp_path / "node.key", "ca": tmp_path / "ca.pem"}
     door = doors(config(node, tls=True))
-    keys = Node(certificate=tmp_path / "localhost.pem", key=tmp_path / "localhost.key", ca=tmp_path / "ca.pem")
+    keys = Node(certificate=tmp_path / "peer-ris.pem", key=tmp_path / "peer-ris.key", ca=tmp_path / "ca.pem")
     context = tls.client_context(keys)
     context.check_hostname = False
     with context.wrap_socket(call(door)) as caller:
