@@ -31,6 +31,12 @@ LOOPS = ("receive", "close", "work", "send", "watch")
 CANNOT_START = 4  # exit code: trying again cannot help
 
 
+def loops(config: Config) -> tuple[str, ...]:
+    """The loops that this configuration wants, in the order in which they are started."""
+    reporting = config.hl7.port or any({"label", "review"} & set(peer.may) for peer in config.peers)
+    return (*LOOPS, *(("reports",) if reporting else ()))
+
+
 def _say_ready(**facts: Any) -> None:
     print(json.dumps({"ready": True, **facts}), flush=True)
 
@@ -42,15 +48,19 @@ def _receive(config: Config, store: Store, spool: Spool, stop: threading.Event) 
 
 
 def _close(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
-    from node import close, keep
+    from node import close, keep, maturing
     from node.counting import Counting
 
     routes = Routes(config, registry.names())
     housekeeping = threading.Thread(target=keep.serve, args=(config, store, spool, stop), name="keep")
     housekeeping.start()
+    ripening = (store, config.watch.label_maturity_days, stop)
+    maturity = threading.Thread(target=maturing.serve, args=ripening, name="maturing")
+    maturity.start()
     _say_ready()
     close.serve(store, Queries(store.engine), spool, routes, Counting(config), stop)
     housekeeping.join()
+    maturity.join()
 
 
 def _work(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
@@ -88,11 +98,17 @@ def _watch(config: Config, store: Store, spool: Spool, stop: threading.Event) ->
         return
     from node.watch import serve, sources
 
-    serve.serve(config, store, Queries(store.engine), stop, sources.SOURCES, getattr(store, "set_mode", None))
+    serve.serve(config, store, Queries(store.engine), stop, sources.SOURCES, store.set_mode)
+
+
+def _reports(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
+    from node import reports
+
+    reports.serve(config, store, spool, stop, ready=lambda port: _say_ready(hl7=port))
 
 
 _BUILD: dict[str, Callable[[Config, Store, Spool, threading.Event], None]] = {
-    "receive": _receive, "close": _close, "work": _work, "send": _send, "watch": _watch,
+    "receive": _receive, "close": _close, "work": _work, "send": _send, "watch": _watch, "reports": _reports,
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from node import (
     audit_commands,
     baseline_commands,
     golden_commands,
+    label_commands,
     release_commands,
     screens,
     spool_commands,
@@ -36,6 +37,7 @@ app.command()(watch_commands.watch)
 app.command()(watch_commands.alarms)
 app.add_typer(release_commands.routes, name="route")
 app.add_typer(release_commands.reviews, name="review")
+app.add_typer(label_commands.app, name="label")
 
 def _study_uid(queries: Any, wanted: str) -> str:
     found = queries.find_studies(wanted)
@@ -244,6 +246,7 @@ app.command()(story_commands.inventory)
 app.command()(golden_commands.golden)
 app.command()(release_commands.compare)
 app.command()(release_commands.promote)
+app.command()(label_commands.concordance)
 
 
 def _version(wanted: bool) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from node import faults, logs, variants
 from node.clock import Steps, steady
 from node.counting import Count, Counting
+from node.document_classes import is_document
 from node.errors import GiveUp, TryAgain
 from node.plans import persons_of, plan_of
 from node.proof.merkle import root_of
@@ -153,6 +154,8 @@ class Close:
                 "send the whole study again"
             )
             log.warning("study came back in part", study=study.study_uid, purged=gone, instances=len(instances))
+        elif all(is_document(one.sop_class) for one in instances):
+            jobs, told["refused"] = [], "only reports and key objects came; no pipeline runs on them"
         elif not jobs:
             off = any(not one.takes and one.reason.startswith("matches") for one in plan.answers)
             told["refused"] = "no route that is not off takes this study" if off else "no route takes this study"

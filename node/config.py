@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from node.audit_settings import Audit
 from node.errors import ConfigError
+from node.report_sections import Documents, Hl7
 from node.sections import Keep, Node, Peer, Route, Send, Watch, Work, kebab, nearest
 
 
@@ -33,6 +34,8 @@ class Config(BaseSettings):
     keep: Keep = Keep()
     watch: Watch = Watch()
     audit: Audit = Audit()
+    hl7: Hl7 = Hl7()
+    documents: Documents = Documents()
     peers: tuple[Peer, ...] = Field((), validation_alias="peer", serialization_alias="peer")
     routes: tuple[Route, ...] = Field((), validation_alias="route", serialization_alias="route")
 
@@ -50,7 +53,13 @@ class Config(BaseSettings):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"two [[{kind}]] are called {twice[0]!r}: give each its own name")
+        if self.hl7.port and self.hl7.tls:
+            for key in ("certificate", "key", *(("ca",) if self.node.tls_client_certificates == "required" else ())):
+                if getattr(self.node, key) is None:
+                    raise ValueError(f"hl7: tls wants {key} in [node]; `overread certs` makes one")
         for peer in self.peers:
+            if "review" in peer.may or "label" in peer.may:
+                self._may_say_so(peer)
             if peer.tls and self.node.ca is None:
                 raise ValueError(f"peer {peer.name!r}: tls wants ca in [node], which says whose certificates we take")
             if peer.count_from is not None and peer.count_from not in peers:
@@ -78,6 +87,12 @@ class Config(BaseSettings):
                     )
         return self
 
+    def _may_say_so(self, peer: Peer) -> None:
+        if "store" not in peer.may:
+            raise ValueError(f"peer {peer.name!r}: what it says comes by storage: add store to its may")
+        if "label" in peer.may and not self.documents.findings:
+            raise ValueError(f"peer {peer.name!r}: it may label: say which codes mean what, in [documents] findings")
+
     def peer(self, name: str) -> Peer:
         """The peer of that name; ConfigError when there is none."""
         for peer in self.peers:
@@ -102,7 +117,7 @@ class Config(BaseSettings):
         return shown
 
 
-_PLAIN = ("node", "work", "send", "keep", "watch", "audit")  # sections that there is one of
+_PLAIN = ("node", "work", "send", "keep", "watch", "audit", "hl7", "documents")  # sections that there is one of
 
 
 class _Environment(EnvSettingsSource):
@@ -155,8 +170,8 @@ def _anchored(config: Config, folder: Path) -> Config:
 
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
-    "node": Node, "work": Work, "send": Send, "keep": Keep, "watch": Watch, "audit": Audit,
-    "peer": Peer, "route": Route,
+    "node": Node, "work": Work, "send": Send, "keep": Keep, "watch": Watch, "audit": Audit, "hl7": Hl7,
+    "documents": Documents, "peer": Peer, "route": Route,
 }  # fmt: skip
 
 

@@ -156,6 +156,7 @@ class Watch(Section):
     silence_false_alarms_per_year: float = Field(2, gt=0)  # of one route that seems to have gone silent
     on_stop: Literal["review", "mark", "nothing"] = "mark"  # what the stop-rule does
     stop_tolerance: float = Field(1.5, gt=1)  # observed by expected positives, upwards or downwards
+    label_maturity_days: float = Field(14, gt=0)  # until "nothing reported" counts as a negative
     escalate_after: tuple[float, ...] = (24, 72)  # hours
     webhook: str = ""  # a URL that gets JSON by POST
     email_to: tuple[str, ...] = ()
@@ -196,7 +197,7 @@ class Peer(Section):
     ae_title: AETitle
     host: str
     port: int = Field(ge=1, le=65535)
-    may: tuple[Literal["echo", "store", "commit"], ...] = ("echo",)
+    may: tuple[Literal["echo", "store", "commit", "label", "review"], ...] = ("echo",)
     addresses: tuple[str, ...] = ()  # networks it may call from; default: its host
     tls: bool = False  # whether we call it over TLS
     certificate_names: tuple[str, ...] = ()  # it must show a certificate with one of them, called or calling

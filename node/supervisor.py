@@ -118,7 +118,7 @@ class Supervisor:
         return store
 
     def _watch(self, store: Store) -> int:
-        for name in app.LOOPS:
+        for name in app.loops(self._config):
             self._loops[name] = self._start(name)
         told = False
         while not self._stop.wait(0.2):

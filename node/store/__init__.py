@@ -1,5 +1,6 @@
 """Every write to the database. Each public method is one transaction that holds the change and its events."""
 
+from node.labels import Added, NewLabel
 from node.store.askings import Askings
 from node.store.baselines import Grown
 from node.store.commitments import Commitments
@@ -7,6 +8,7 @@ from node.store.golden import Golden
 from node.store.heads import Heads
 from node.store.intake import Intake
 from node.store.jobs import Jobs
+from node.store.labels import Labels
 from node.store.messages import Message, Messages
 from node.store.nouns import (
     Answer,
@@ -30,12 +32,14 @@ from node.store.watching import Cleared, NewAlarm, Notice, Step, Watching
 
 
 class Store(
-    Intake, Studies, Jobs, Reviews, Askings, Commitments, Retention, Times, Watching, Messages, Heads, Patients, Golden
-):
+    Intake, Studies, Jobs, Reviews, Askings, Commitments, Retention, Times, Watching, Messages, Heads, Patients, Golden,
+    Labels,
+):  # fmt: skip
     """The write side of the database at `url`; safe to share between threads."""
 
 
 __all__ = [
+    "Added",
     "Answer",
     "Asking",
     "Cleared",
@@ -47,6 +51,7 @@ __all__ = [
     "Message",
     "NewAlarm",
     "NewJob",
+    "NewLabel",
     "NewOutput",
     "Notice",
     "OutputFile",

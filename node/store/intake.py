@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node import audit, faults, states
+from node.document_classes import is_document
 from node.schema import associations, instances, studies
 from node.store.base import Base, new_id
 from node.store.nouns import Received
@@ -99,7 +100,8 @@ class Intake(Base):
 
         Returns one word each: "new", "late" (the study was closed: a new revision began), "same" (nothing to
         do), "changed" (other bytes under a known UID: the newest counts, a new revision), "ours" (our own
-        result: kept, but it neither makes nor reopens a study). Raises TryAgain when the database is away.
+        result: kept, but it neither makes nor reopens a study), "beside" (a report or key object selection of a closed
+        study: kept with it, and nothing runs again). Raises TryAgain when the database is away.
         """
         now = self.clock()
         words: list[str] = []
@@ -150,6 +152,8 @@ class Intake(Base):
                 )
             )
             return "new", new_id(inserted), 1, []
+        if row.state == "ready" and is_document(one.sop_class):
+            return "beside", int(row.id), int(row.revision), []
         events: list[_Event] = []
         values = {"b_id": row.id, "b_revision": row.revision, "b_state": row.state, "b_closed": row.closed_at,
                   "b_first": row.first_received_at, "b_last": now}  # fmt: skip

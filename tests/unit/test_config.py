@@ -109,7 +109,8 @@ def test_the_example_that_init_writes_is_valid_and_shows_the_defaults(tmp_path: 
     example = Path(configuration.__file__).with_name("example.toml").read_text()
     config = _load(tmp_path, example)
     shown = config.as_toml_names()
-    for section, model in (("node", configuration.Node), ("work", configuration.Work), ("send", configuration.Send), ("keep", configuration.Keep)):
+    for section, model in (("node", configuration.Node), ("work", configuration.Work), ("send", configuration.Send), ("keep", configuration.Keep), ("watch", configuration.Watch),
+                           ("hl7", configuration.Hl7), ("documents", configuration.Documents)):
         defaults = model().model_dump(mode="json", by_alias=True)
         assert set(shown[section]) == set(defaults)
         differing = {key for key in defaults if shown[section][key] != defaults[key]}

@@ -11,6 +11,7 @@ import typer
 from node import audit, states
 from node.audit_settings import Audit
 from node.cli import app
+from node.report_sections import Documents, Hl7
 from node.sections import Keep, Node, Peer, Route, Send, Watch, Work
 from pipelines.outputs.profiles import PROFILES
 
@@ -34,7 +35,7 @@ def test_every_command_stands_in_operations(command: str) -> None:
     assert f"`overread {command}" in _doc("docs/operations.md")
 
 
-@pytest.mark.parametrize("section", [Node, Work, Send, Keep, Watch, Audit, Peer, Route], ids=lambda s: s.__name__)
+@pytest.mark.parametrize("section", [Node, Work, Send, Keep, Watch, Audit, Hl7, Documents, Peer, Route], ids=lambda s: s.__name__)
 def test_every_key_stands_in_configuration(section: type) -> None:
     text = _doc("docs/configuration.md")
     for name, field in section.model_fields.items():  # type: ignore[attr-defined]

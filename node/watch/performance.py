@@ -1,0 +1,194 @@
+"""The statistics of performance that people read: rates with intervals, calibration, and what probabilities promise.
+
+Rates: Wilson 1927. Calibration in the large and in the small: Cox 1958, as in Van Calster et al., "Calibration: the
+Achilles heel of predictive analytics", BMC Medicine 2019. Expected calibration error against what a calibrated model
+would show by chance: Broecker and Smith, "Increasing the reliability of reliability diagrams", 2007. Performance
+without labels: Bialek et al., "Estimating Model Performance Under Covariate Shift Without Labels", arXiv:2401.08348.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from node.watch.calibration import expected, observed_to_expected
+from node.watch.detector import Floats
+
+Z = 1.959964  # of 95 % intervals
+_CUT = 1e-6
+_BINS = 10
+_LEAST_IN_BIN = 10
+_DRAWS = 400
+_SEED = 20260101  # the same data always give the same intervals
+_MOST_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share `count` / `of` with its 95 % interval; the three are None where there is nothing to count."""
+
+    count: int
+    of: int
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def rate(count: int, of: int) -> Rate:
+    """With the interval of Wilson (1927), which holds for small numbers and shares near 0 and 1. ValueError."""
+    if not 0 <= count <= of:
+        raise ValueError(f"{count} of {of} is no share")
+    if of == 0:
+        return Rate(0, 0, None, None, None)
+    share, square = count / of, Z * Z
+    middle = (share + square / (2 * of)) / (1 + square / of)
+    half = Z / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
+    # At 0 and at `of` the limit is that share itself, which rounding misses by a hair.
+    low = 0.0 if count == 0 else max(0.0, middle - half)
+    high = 1.0 if count == of else min(1.0, middle + half)
+    return Rate(count, of, share, low, high)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Decisions against labels. `false`: reported negative among the model's positives; `missed`: reported positive
+    among its negatives: the two directions of discordance, each with the denominator that it can be seen in."""
+
+    sensitivity: Rate
+    specificity: Rate
+    predictive_value: Rate
+    negative_predictive_value: Rate
+    false: Rate
+    missed: Rate
+
+
+def decisions(said: Sequence[bool], reported: Sequence[bool]) -> Decisions:
+    """From pairs of decision and label."""
+    pairs = list(zip(map(bool, said), map(bool, reported), strict=True))
+    tp, fp = pairs.count((True, True)), pairs.count((True, False))
+    fn, tn = pairs.count((False, True)), pairs.count((False, False))
+    return Decisions(
+        rate(tp, tp + fn), rate(tn, tn + fp), rate(tp, tp + fp), rate(tn, tn + fn), rate(fp, tp + fp), rate(fn, tn + fn)
+    )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Stored probabilities against labels. `large`: observed by expected positives (1: as promised); `intercept`: the
+    shift of the logit at slope 1 (0: none); `slope`: of the logit (1: as sharp as promised, below: too sure of itself);
+    `error`: expected calibration error; `by_chance`: the largest that a calibrated model shows in 95 of 100 such
+    samples. None where the labels do not tell."""
+
+    studies: int
+    positives: int
+    large: Estimate | None
+    intercept: Estimate | None
+    slope: Estimate | None
+    error: Estimate | None
+    by_chance: float | None
+
+
+def calibrated(p: Sequence[float], y: Sequence[bool]) -> Calibrated:
+    """See Calibrated."""
+    stored, label = np.clip(np.asarray(p, dtype=float), _CUT, 1 - _CUT), np.asarray(y, dtype=float)
+    if len(stored) != len(label):
+        raise ValueError(f"{len(stored)} probabilities and {len(label)} labels")
+    large = Estimate(*observed_to_expected(stored.tolist(), [bool(one) for one in label])) if len(stored) else None
+    logit = np.log(stored / (1 - stored))
+    intercept = _logistic(np.ones((len(label), 1)), label, offset=logit)
+    slope = _logistic(np.stack([np.ones(len(label)), logit], axis=1), label, offset=np.zeros(len(label)))
+    error, chance = _calibration_error(stored, label)
+    return Calibrated(len(label), int(label.sum()), large, intercept, slope, error, chance)
+
+
+def _logistic(x: Floats, y: Floats, offset: Floats) -> Estimate | None:
+    """The last coefficient of a logistic regression, by Newton's steps, with Wald's interval; None where there is none:
+    one kind of label only, or probabilities that part the kinds altogether."""
+    if not len(y) or y.min() == y.max() or np.linalg.matrix_rank(x) < x.shape[1]:
+        return None
+    beta = np.zeros(x.shape[1])
+    for _ in range(_MOST_STEPS):
+        eta = x @ beta + offset
+        fitted = 1 / (1 + np.exp(-np.clip(eta, -700, 700)))
+        weight = fitted * (1 - fitted)
+        information = x.T @ (x * weight[:, None])
+        if np.linalg.cond(information) > 1e12:
+            return None
+        step = np.linalg.solve(information, x.T @ (y - fitted))
+        beta += np.clip(step, -5, 5)
+        if np.abs(step).max() < 1e-8:
+            spread = Z * math.sqrt(np.linalg.inv(information)[-1, -1])
+            return Estimate(float(beta[-1]), float(beta[-1] - spread), float(beta[-1] + spread))
+    return None
+
+
+def _bins(size: int) -> int:
+    return max(1, min(_BINS, size // _LEAST_IN_BIN))
+
+
+def _gap(p: Floats, y: Floats) -> float:
+    """Expected calibration error over bins with equally many studies: mean |observed - expected|, weighted."""
+    order = np.argsort(p, kind="stable")
+    parts = np.array_split(order, _bins(len(p)))
+    return float(sum(abs(y[part].sum() - p[part].sum()) for part in parts) / len(p))
+
+
+def _calibration_error(p: Floats, y: Floats) -> tuple[Estimate | None, float | None]:
+    """The error less what bootstrapping says that it is too large by, and what chance alone gives.
+
+    The error of a sample is never 0, not even for a calibrated model, and a resample's is larger by about as much
+    again; so the interval is the basic bootstrap's: twice the error less the quantiles of the resamples.
+    """
+    if len(p) < 2 * _LEAST_IN_BIN:
+        return None, None
+    random = np.random.default_rng(_SEED)
+    here = _gap(p, y)
+    again = []
+    for _ in range(_DRAWS):
+        drawn = random.integers(0, len(p), len(p))
+        again.append(_gap(p[drawn], y[drawn]))
+    by_chance = [_gap(p, (random.random(len(p)) < p).astype(float)) for _ in range(_DRAWS)]
+    low, middle, high = (2 * here - float(np.quantile(again, q)) for q in (0.975, 0.5, 0.025))
+    return Estimate(max(0.0, middle), max(0.0, low), max(0.0, high)), float(np.quantile(by_chance, 0.95))
+
+
+@dataclass(frozen=True)
+class Promised:
+    """Performance that calibrated probabilities promise of decisions, without a label (see the head of this module);
+    each None where its denominator is 0. It holds as far as the probabilities are calibrated."""
+
+    studies: int
+    prevalence: float | None
+    sensitivity: float | None
+    specificity: float | None
+    predictive_value: float | None
+    auroc: float | None
+
+
+def promised(p: Sequence[float], said: Sequence[bool]) -> Promised:
+    """From stored probabilities and the decisions that were made on them, whatever their thresholds were."""
+    stored, chosen = np.asarray(p, dtype=float), np.asarray(said, dtype=bool)
+    if len(stored) != len(chosen):
+        raise ValueError(f"{len(stored)} probabilities and {len(chosen)} decisions")
+    if not len(stored):
+        return Promised(0, None, None, None, None, None)
+    true, false = float(stored[chosen].sum()), float((1 - stored[chosen]).sum())
+    missed, right = float(stored[~chosen].sum()), float((1 - stored[~chosen]).sum())
+
+    def part(one: float, other: float) -> float | None:
+        return one / (one + other) if one + other > 0 else None
+
+    return Promised(len(stored), float(stored.mean()), part(true, missed), part(right, false), part(true, false),
+                    expected(stored.tolist(), 0.5).auroc)  # fmt: skip
