@@ -67,6 +67,7 @@ def _work(config: Config, store: Store, spool: Spool, stop: threading.Event) -> 
     from node.ahead import LookAhead
     from node.golden import Golden
     from node.runners.local import Local
+    from node.watch import stop_rule
     from node.work import Work
 
     queries = Queries(store.engine)
@@ -76,7 +77,7 @@ def _work(config: Config, store: Store, spool: Spool, stop: threading.Event) -> 
     _say_ready(runner=runner.pid)
     try:
         ahead = LookAhead(queries, spool, Routes(config, registry.names()), runner)
-        golden = Golden(store, runner, names)  # a stop-rule is its fourth argument
+        golden = Golden(store, runner, names, stop_rule.of_golden(config, store, queries))
         Work(config, store, queries, spool, runner, _worker_name("work"), ahead, golden=golden).serve(stop)
     finally:
         runner.stop()

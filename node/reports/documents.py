@@ -55,7 +55,7 @@ class Verdict:
 
 def serve(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
     """Look for new documents until `stop` is set."""
-    reading = Reading(config, store, spool, getattr(store, "add_review", None))
+    reading = Reading(config, store, spool, store.add_review)
     while not stop.wait(POLL):
         try:
             reading.look(stop)
@@ -102,9 +102,9 @@ class Unread(Queries):
 
 
 class Reading:
-    """Reads documents in the order in which they came. `add_review`: None where reviews are not kept."""
+    """Reads documents in the order in which they came."""
 
-    def __init__(self, config: Config, store: Store, spool: Spool, add_review: AddReview | None) -> None:
+    def __init__(self, config: Config, store: Store, spool: Spool, add_review: AddReview) -> None:
         self._section = config.documents
         self._may = {peer.name: frozenset(peer.may) for peer in config.peers}
         self._store, self._spool, self._add_review = store, spool, add_review
@@ -134,7 +134,7 @@ class Reading:
             if document.complete and not document.by_a_device:
                 if "label" in may and not one.ours:
                     labelled = self._label(one, document)
-                if "review" in may and self._add_review is not None:
+                if "review" in may:
                     reviewed = self._review(one, document, self._add_review)
         except GiveUp as error:
             log.warning("a document is not read", study=one.study_uid, sop_uid=one.sop_uid, reason=error.reason)

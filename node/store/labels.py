@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from node import audit
+from node import audit, persons
 from node.labels import MATURITY, Added, NewLabel, Word, checked
 from node.schema import documents_read, features, jobs, labels, studies
 from node.store.base import Base
 
 _CURRENT = labels.c.replaced_at.is_(None)
-AccessionLookup = Callable[[sa.Connection, str], Sequence[str]]
-"""StudyInstanceUIDs of an accession number."""
-
-
-def _no_side_table(_connection: sa.Connection, _accession: str) -> Sequence[str]:
-    """Where the node keeps no accession numbers, no study is known by one."""
-    return ()
 
 
 class Labels(Base):
     """What label import, the reports loop and the maturing write."""
-
-    studies_of_accession: AccessionLookup = staticmethod(_no_side_table)
 
     def add_labels(self, new: Sequence[NewLabel], actor: str = "labels") -> list[Added]:
         """Add labels in one transaction; one answer each, in their order. Raises GiveUp, and nothing is added, when one
@@ -49,7 +40,7 @@ class Labels(Base):
         return told
 
     def _named(self, connection: sa.Connection, label: NewLabel) -> list[str]:
-        uids = [label.study] if label.by == "study" else list(self.studies_of_accession(connection, label.study))
+        uids = [label.study] if label.by == "study" else persons.studies_of_accession(connection, label.study)
         here = sa.select(studies.c.study_uid).where(studies.c.study_uid.in_(uids)).order_by(studies.c.study_uid)
         return list(connection.execute(here).scalars())
 

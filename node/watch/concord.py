@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from node.audit import Event
 from node.schema import events, features, jobs, studies
 from node.watch.observation import Observation
+from node.watch.observe import family_of
 
 # name -> feature
 SUBGROUPS = {"sex": "patient.sex", "age-band": "patient.age-band", "device": "device.ManufacturerModelName"}
@@ -37,8 +38,7 @@ class Inference:
     @property
     def family(self) -> tuple[str, str, str]:
         """(pipeline, name, version and digest of the model, site). The site is whoever reads the log's."""
-        parts = (self.model.get("name", ""), self.model.get("version", ""), str(self.model.get("digest", ""))[:12])
-        return self.pipeline, " ".join(str(one) for one in parts if one), ""
+        return family_of(self.pipeline, self.model, "")
 
 
 def of_label(connection: sa.Connection, event: Event) -> list[Observation]:

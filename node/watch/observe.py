@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from node.audit import Event
 from node.schema import events, features, instances, jobs, studies
 from node.watch.observation import Observation
+from pipelines import registry
 
 JOBS = ("job.done", "job.skipped", "job.failed")
 PATIENT = "unit.patient"  # in `seen`: the digest of the patient, which tells what counts as one unit
@@ -26,10 +27,10 @@ Families = dict[str, tuple[str, str, str]]
 
 
 def family_of(pipeline: str, model: Mapping[str, Any], site: str) -> tuple[str, str, str]:
-    """(pipeline, name, version and digest of the model, site)."""
+    """(pipeline, name, version and digest of the model, site). A candidate, PIPELINE@VERSION, belongs to its model."""
     digest = str(model.get("digest", ""))[:12]
     return (
-        pipeline,
+        registry.split(pipeline)[0],
         " ".join(str(one) for one in (model.get("name", ""), model.get("version", ""), digest) if one),
         site,
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from node import logs
+from node import logs, variants
 from node.config import Config
+from node.queries import Queries
 from node.store import Store
+from pipelines import registry
 
 log = logs.get(__name__)
 SetMode = Callable[[str, str, str, str], Any]
@@ -32,3 +34,19 @@ def apply(config: Config, store: Store, alarm: Mapping[str, Any], set_mode: SetM
             held.append(route)
     store.settle_stop(int(alarm["id"]), {"policy": config.watch.on_stop, "routes": routes, "held": held})
     log.error("the stop-rule applies", alarm=alarm["id"], policy=config.watch.on_stop, routes=routes, held=held)
+
+
+def of_golden(config: Config, store: Store, queries: Queries) -> Callable[[str, str], None]:
+    """The stop-rule of the golden set: (pipeline or variant, why). By the same policy, for the live version only: what a
+    candidate makes is never sent."""
+
+    def act(name: str, why: str) -> None:
+        pipeline = registry.split(name)[0]
+        live = variants.live(pipeline, queries.promoted()) == name
+        routes = [route.name for route in config.routes if live and pipeline in route.pipelines]
+        if config.watch.on_stop == "review":
+            for route in routes:
+                store.set_mode(route, "review", "watch", why)
+        log.error("the stop-rule applies", pipeline=name, policy=config.watch.on_stop, routes=routes)
+
+    return act

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
+from node import persons
 from node.concordance import Concordances
 from node.errors import GiveUp
 from node.labels import MATURITY, NewLabel, date_of, finding_of, value_of
+from node.persons import Person
 from node.queries import Queries
 from node.schema import labels
 from node.store import Store
@@ -70,8 +72,9 @@ def test_an_accession_number_finds_its_studies_and_never_stands_in_the_log(
 ) -> None:
     arrivals.add(1)
     arrivals.add(2, study="1.2.4")
-    known = {"SECRET-77": ["1.2.3", "1.2.4", "1.2.5"]}
-    store.studies_of_accession = lambda _, accession: known.get(accession, [])  # type: ignore[method-assign,assignment]
+    with store.engine.begin() as connection:
+        for study in ("1.2.3", "1.2.4", "1.2.5"):  # the last one is not here
+            persons.remember(connection, study, [("d", Person("P1", accession="SECRET-77"))], 0.0)
     [one] = store.add_labels([NewLabel("SECRET-77", "accession", "effusion", True, "", "ris")])
     assert (one.word, one.studies) == ("added", ("1.2.3", "1.2.4"))
     [body] = told(queries)
