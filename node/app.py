@@ -31,6 +31,11 @@ LOOPS = ("receive", "close", "work", "send")
 CANNOT_START = 4  # exit code: trying again cannot help
 
 
+def loops(config: Config) -> tuple[str, ...]:
+    """The loops that this configuration wants, in the order in which they are started."""
+    return (*LOOPS, *(("web",) if config.web.port else ()))
+
+
 def _say_ready(**facts: Any) -> None:
     print(json.dumps({"ready": True, **facts}), flush=True)
 
@@ -78,8 +83,14 @@ def _send(config: Config, store: Store, spool: Spool, stop: threading.Event) -> 
     send.serve(config, store, spool, stop, _worker_name("send"))
 
 
+def _web(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
+    from node import web
+
+    web.serve(config, store, spool, loops(config), stop, ready=lambda port: _say_ready(web=port))
+
+
 _BUILD: dict[str, Callable[[Config, Store, Spool, threading.Event], None]] = {
-    "receive": _receive, "close": _close, "work": _work, "send": _send,
+    "receive": _receive, "close": _close, "work": _work, "send": _send, "web": _web,
 }  # fmt: skip
 
 

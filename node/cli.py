@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node import __version__, screens, spool_commands
+from node import __version__, screens, spool_commands, web_commands
 from node import config as configuration
 from node.errors import ConfigError, OverreadError
 from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -21,6 +21,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log.", rich_markup_mode=None)
 app.add_typer(audit_app, name="audit")
 app.add_typer(spool_commands.app, name="spool")
+app.add_typer(web_commands.app, name="web")
 
 def _study_uid(queries: Any, wanted: str) -> str:
     found = queries.find_studies(wanted)
@@ -44,7 +45,9 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
         node = settings.node
         places = [f"{node.host}:{facts['port']}"] if node.plain else []
         places += [f"{node.host}:{node.tls_port} over TLS"] if node.tls_port else []
-        screens.out.print(f"ready: {node.ae_title} on {' and '.join(places)}", soft_wrap=True)
+        web = settings.web
+        served = f"; http{'s' if web.tls else ''}://{web.host}:{web.port}/metrics" if web.port else ""
+        screens.out.print(f"ready: {node.ae_title} on {' and '.join(places)}{served}", soft_wrap=True)
         sys.stdout.flush()
 
     raise typer.Exit(Supervisor(settings, config, say).serve())

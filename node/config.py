@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import ConfigError
-from node.sections import Keep, Node, Peer, Route, Send, Work, kebab, nearest
+from node.sections import Keep, Node, Peer, Route, Send, Web, Work, kebab, nearest
 
 
 class Config(BaseSettings):
@@ -30,6 +30,7 @@ class Config(BaseSettings):
     work: Work = Work()
     send: Send = Send()
     keep: Keep = Keep()
+    web: Web = Web()
     peers: tuple[Peer, ...] = Field((), validation_alias="peer", serialization_alias="peer")
     routes: tuple[Route, ...] = Field((), validation_alias="route", serialization_alias="route")
 
@@ -47,6 +48,8 @@ class Config(BaseSettings):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"two [[{kind}]] are called {twice[0]!r}: give each its own name")
+        if self.web.port and self.web.tls and (self.node.certificate is None or self.node.key is None):
+            raise ValueError("web: tls wants certificate and key in [node]; `overread certs` makes them")
         for peer in self.peers:
             if peer.tls and self.node.ca is None:
                 raise ValueError(f"peer {peer.name!r}: tls wants ca in [node], which says whose certificates we take")
@@ -96,7 +99,7 @@ class _Environment(EnvSettingsSource):
         found: dict[str, Any] = {}
         for variable, value in os.environ.items():
             section, _, key = variable.removeprefix("OVERREAD_").partition("__")
-            if variable.startswith("OVERREAD_") and key and section.lower() in ("node", "work", "send", "keep"):
+            if variable.startswith("OVERREAD_") and key and section.lower() in ("node", "work", "send", "keep", "web"):
                 found.setdefault(section.lower(), {})[kebab(key.lower())] = value
         return found
 
@@ -133,11 +136,13 @@ def _anchored(config: Config, folder: Path) -> Config:
     anchored = {name: folder / path for name, path in files.items() if path is not None}
     node = config.node.model_copy(update={"spool": folder / config.node.spool, "database": database, **anchored})
     work = config.work.model_copy(update={"models": tuple(folder / path for path in config.work.models)})
-    return config.model_copy(update={"node": node, "work": work})
+    tokens = config.web.token_file
+    web = config.web.model_copy(update={"token_file": None if tokens is None else folder / tokens})
+    return config.model_copy(update={"node": node, "work": work, "web": web})
 
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
-    "node": Node, "work": Work, "send": Send, "keep": Keep, "peer": Peer, "route": Route,
+    "node": Node, "work": Work, "send": Send, "keep": Keep, "web": Web, "peer": Peer, "route": Route,
 }  # fmt: skip
 
 

@@ -149,6 +149,7 @@ deliveries = Table(
     Column("finished_at", Double),
     Column("reason", Text),
     UniqueConstraint("output_id", "peer", name="one_delivery"),
+    Index("deliveries_by_peer", "peer", "state"),
 )  # fmt: skip
 
 answers = Table(  # what a peer said of one instance; a delivery that is retried sends only what is not yet stored there
@@ -212,6 +213,13 @@ features = Table(  # what monitoring watches
     Column("name", String, primary_key=True),
     Column("number", Double),
     Column("text", Text),
+)  # fmt: skip
+
+tallies = Table(  # how often what happened, counted from events: /metrics reads these, and they never go down
+    "tallies", metadata,
+    Column("name", String, primary_key=True),
+    Column("labels", String, primary_key=True),            # canonical JSON
+    Column("value", Double, nullable=False),
 )  # fmt: skip
 
 events = Table(  # append-only: triggers refuse UPDATE and DELETE (see migrations)

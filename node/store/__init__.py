@@ -18,10 +18,11 @@ from node.store.nouns import (
 )
 from node.store.retention import Retention
 from node.store.studies import Studies
+from node.store.tallies import Tallies
 from node.store.times import Times
 
 
-class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times):
+class Store(Intake, Studies, Jobs, Askings, Commitments, Retention, Times, Tallies):
     """The write side of the database at `url`; safe to share between threads."""
 
 

@@ -10,7 +10,7 @@ import typer
 
 from node import audit, states
 from node.cli import app
-from node.sections import Keep, Node, Peer, Route, Send, Work
+from node.sections import Keep, Node, Peer, Route, Send, Web, Work
 from pipelines.outputs.profiles import PROFILES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ def test_every_command_stands_in_operations(command: str) -> None:
     assert f"`overread {command}" in _doc("docs/operations.md")
 
 
-@pytest.mark.parametrize("section", [Node, Work, Send, Keep, Peer, Route], ids=lambda section: section.__name__)
+@pytest.mark.parametrize("section", [Node, Work, Send, Keep, Web, Peer, Route], ids=lambda section: section.__name__)
 def test_every_key_stands_in_configuration(section: type) -> None:
     text = _doc("docs/configuration.md")
     for name, field in section.model_fields.items():  # type: ignore[attr-defined]
