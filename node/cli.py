@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node import __version__, screens, spool_commands, web_commands
+from node import __version__, report_commands, screens, spool_commands, web_commands
 from node import config as configuration
 from node.errors import ConfigError, OverreadError
 from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -238,6 +238,7 @@ def audit_verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
 
 
 app.command()(spool_commands.purge)
+app.command()(report_commands.report)
 
 
 def _version(wanted: bool) -> None:
