@@ -63,7 +63,7 @@ TYPES: Mapping[str, str] = {
     "clock.stepped": "the system's clock was set; due times and leases went along; body: seconds, backwards negative",
     "peer.away": "alarm: a peer takes no association, or stores nothing; what is for it waits; body: reason",
     "peer.back": "it is well again, and what waits for it is due at once; body: seconds that it was away",
-    "web.refused": "requests to the web port were refused for want of a token or a right; body: address, path, why, count",
+    "web.refused": "the web port refused requests for want of a token or right; body: address, path, why, count",
     "spool.swept": "files without a row were removed",
     "spool.missing": "alarm: files of which a row speaks are not there; body: how many, the first of them",
     "spool.full": "alarm: the disk is over the high watermark and nothing more may go; body: free bytes, what is held",

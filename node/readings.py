@@ -79,7 +79,9 @@ class Readings:
         with self._read() as connection:
             return {
                 name: max(0.0, now - oldest) if oldest is not None else 0.0
-                for name, table, states in (("jobs", jobs, ("due", "running")), ("deliveries", deliveries, ("due", "sending")))
+                for name, table, states in (
+                    ("jobs", jobs, ("due", "running")), ("deliveries", deliveries, ("due", "sending"))
+                )
                 for oldest in [connection.execute(
                     sa.select(sa.func.min(table.c.created_at)).where(table.c.state.in_(states))).scalar()]
             }  # fmt: skip
@@ -106,7 +108,7 @@ class Readings:
             }
 
     def open_alarms(self) -> Mapping[tuple[str, ...], int]:
-        """Alarms that are not over: {(pipeline, model, channel, kind, state): count}. None where no node has such a table."""
+        """Alarms that are not over: {(pipeline, model, channel, kind, state): count}; none without such a table."""
         alarms = metadata.tables.get("alarms")
         if alarms is None:
             return {}

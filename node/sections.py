@@ -162,7 +162,7 @@ class Web(Section):
     def _is_not_open_by_mistake(self) -> Web:
         if self.port and not (self.is_local or self.tls or self.plain):
             raise ValueError(
-                f"host {self.host} is reached from other machines: set tls = true, or plain = true where a proxy does TLS"
+                f"host {self.host} is reached from other machines: set tls = true, or plain = true if a proxy does TLS"
             )
         return self
 

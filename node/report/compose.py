@@ -45,8 +45,10 @@ def _figures(month: Month, broken: str | None) -> tuple[Figure, ...]:
         Figure("Jobs done", f"{len(jobs) - failed - skipped:,}", f"{share(skipped, len(jobs))} skipped"),
         Figure("Jobs failed", f"{failed:,}", f"{share(failed, len(jobs))} of {len(jobs):,}", failed == 0),
         Figure("Deliveries given up", f"{lost:,}", f"{len(sent):,} delivered", lost == 0),
-        Figure("First instance to delivered", seconds(quantile(took, 0.5)), f"median; 90 % within {seconds(quantile(took, 0.9))}"),
+        Figure("Received to delivered", seconds(quantile(took, 0.5)),
+               f"median; 90 % within {seconds(quantile(took, 0.9))}"),
         Figure("Alarms", f"{len(month.alarms):,}" if "alarms" in month.has else "–",
                f"{still:,} still open" if "alarms" in month.has else "not kept by this node", still == 0),
-        Figure("Audit log", "holds" if broken is None else "BROKEN", f"{sum(month.events.values()):,} events", broken is None),
+        Figure("Audit log", "holds" if broken is None else "BROKEN", f"{sum(month.events.values()):,} events",
+               broken is None),
     )  # fmt: skip

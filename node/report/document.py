@@ -29,7 +29,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Bars:
-    """A bar chart: one value for each label. `edges`: a label stands at the left edge of its bar, not under its middle."""
+    """A bar chart: one value for each label. `edges`: a label stands at the left edge of its bar, and 1 at the end."""
 
     title: str
     labels: tuple[str, ...]

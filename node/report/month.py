@@ -18,9 +18,9 @@ from node.schema import deliveries, events, features, instances, jobs, metadata,
 SUBGROUPS = ("patient.sex", "patient.age-band")
 DEVICE = ("device.Manufacturer", "device.ManufacturerModelName")
 # Of the log: what was changed by people or machines, and what went wrong; not what each study does.
-TOLD = ("node.started", "node.configured", "node.stopped", "clock.stepped", "loop.ended", "model.", "route.", "baseline.",
-        "alarm.", "audit.", "notice", "golden.", "peer.away", "spool.full", "spool.missing", "patient.erased",
-        "association.burst", "web.refused")  # fmt: skip
+TOLD = ("node.started", "node.configured", "node.stopped", "clock.stepped", "loop.ended", "model.", "route.",
+        "baseline.", "alarm.", "audit.", "notice", "golden.", "peer.away", "spool.full", "spool.missing",
+        "patient.erased", "association.burst", "web.refused")  # fmt: skip
 
 
 @dataclass(frozen=True)

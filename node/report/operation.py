@@ -76,8 +76,9 @@ def turnaround(month: Month) -> Section:
     )
     second = Table("First instance to delivered, by pipeline", ("Pipeline", "n", "Median", "90 %"), each)
     text = (
-        "n: jobs, and below deliveries. The first step contains the wait for evidence that a study is complete. Studies of "
-        "which instances came later than the result are left out. Where storage commitment was asked for, its answer is the end."
+        "n: jobs, and below deliveries. The first step contains the wait for evidence that a study is complete. "
+        "Studies of which instances came later than the result are left out. Where storage commitment was asked for, "
+        "its answer is the end."
     )
     return Section("Turnaround", (table, second, Text(text, True)))
 
@@ -89,9 +90,9 @@ def failures(month: Month) -> Section:
     skipped = [job for job in ended if job.state == "skipped"]
     lost = [one for one in month.deliveries if one.state == "failed"]
     blocks: list[Block] = [Text(
-        f"Of {len(ended):,} jobs {len(failed):,} failed ({share(len(failed), len(ended))}) and {len(skipped):,} were skipped "
-        f"because the study did not suit the pipeline ({share(len(skipped), len(ended))}). Of {len(month.deliveries):,} "
-        f"deliveries {len(lost):,} were given up."
+        f"Of {len(ended):,} jobs {len(failed):,} failed ({share(len(failed), len(ended))}) and {len(skipped):,} were "
+        f"skipped because the study did not suit the pipeline ({share(len(skipped), len(ended))}). Of "
+        f"{len(month.deliveries):,} deliveries {len(lost):,} were given up."
     )]  # fmt: skip
     for title, pairs in (
         ("Jobs that failed, by reason", [(job.pipeline, job.reason) for job in failed]),
@@ -103,7 +104,8 @@ def failures(month: Month) -> Section:
     if len(blocks) > 1:
         blocks.append(Text("# stands for a number that differs from study to study.", True))
     trouble = (("association.refused", "callers not admitted"), ("instance.refused", "instances refused"),
-               ("peer.away", "times that a peer was away"), ("loop.ended", "times that a process of the node ended by itself"),
+               ("peer.away", "times that a peer was away"),
+               ("loop.ended", "times that one of the node's processes ended"),
                ("spool.full", "times that the disk was full"), ("web.refused", "refusals of the web port"))  # fmt: skip
     rows = tuple((says, f"{month.events[type_]:,}") for type_, says in trouble if month.events.get(type_))
     if rows:

@@ -120,18 +120,18 @@ def log(month: Month, verified: tuple[int, str | None]) -> Section:
         rows = tuple((_moment(event), event.type, event.actor, _body(event)) for event in checks[-_MOST:])
         blocks.append(Table("What was done with the log", ("When (UTC)", "Event", "By", "What"), rows, 4))
     blocks.append(Text(
-        "The log was verified when this report was made. A chain alone does not show that its owner wrote all of it anew: "
-        "compare with tree heads that were exported and are kept elsewhere.", True))  # fmt: skip
+        "The log was verified when this report was made. A chain alone does not show that its owner wrote all of it "
+        "anew: compare with tree heads that were exported and are kept elsewhere.", True))  # fmt: skip
     return Section("The audit log", tuple(blocks))
 
 
 def limits(month: Month) -> Section:
     """What cannot be read from the numbers above."""
     lines = [
-        "Whether a radiologist looked at a result, or acted on it, is not known here; only what was delivered, and what "
-        "was told back.",
-        "Positive rates say what the models said, not what patients have. Sensitivity and specificity are known only as far as "
-        "labels came, and labels may be wrong or late.",
+        "Whether a radiologist looked at a result, or acted on it, is not known here; only what was delivered, and "
+        "what was told back.",
+        "Positive rates say what the models said, not what patients have. Sensitivity and specificity are known only "
+        "as far as labels came, and labels may be wrong or late.",
         "A month without an alarm means that no watched number moved far enough for long enough; a small site sees "
         "small changes late.",
         "Times of a study are those of its newest revision.",

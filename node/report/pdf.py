@@ -74,7 +74,8 @@ def _foot(title: str, canvas: Any, page: Any) -> None:
 def _figures(figures: tuple[Figure, ...]) -> Grid:
     styles, across = _styles(), 4
     cells = [
-        [Paragraph(escape(one.title), styles["under"]), Paragraph(escape(one.value), styles["big" if one.good else "bad"]),
+        [Paragraph(escape(one.title), styles["under"]),
+         Paragraph(escape(one.value), styles["big" if one.good else "bad"]),
          Paragraph(escape(one.beside), styles["under"])]
         for one in figures
     ]  # fmt: skip
@@ -157,8 +158,13 @@ def _bars(chart: Bars) -> Drawing:
             Rect(left + each * (at + 0.1), foot, each * 0.8, tall * value / top, fillColor=_BLUE, strokeColor=None)
         )
         if at % 5 == 0 or n <= 12:
-            drawing.add(String(left + each * (at + edges), foot - 10, label, fontName=_FONT, fontSize=7.5, fillColor=_SOFT,
-                               textAnchor="middle"))  # fmt: skip
+            drawing.add(_under(left + each * (at + edges), foot, label))
+    if chart.edges:
+        drawing.add(_under(_WIDTH - 3, foot, "1"))
     drawing.add(String(left + (_WIDTH - left) / 2, 3, chart.axis, fontName=_FONT, fontSize=7.5, fillColor=_SOFT,
                        textAnchor="middle"))  # fmt: skip
     return drawing
+
+
+def _under(x: float, foot: float, label: str) -> String:
+    return String(x, foot - 10, label, fontName=_FONT, fontSize=7.5, fillColor=_SOFT, textAnchor="middle")

@@ -66,7 +66,7 @@ def scores(month: Month) -> Section:
                                f"calibrated probability, {len(values):,} studies", edges=True))  # fmt: skip
     columns = ("Pipeline", "Model", "Finding", "Studies", "Mean p", "Positive (95 % interval)", "No value")
     table = Table("Findings", columns, tuple(rows), 3)
-    text = "Each study counts once for a model, with its newest result. Probabilities are those that were stored at inference."
+    text = "Each study counts once for a model, with its newest result. Probabilities are those stored at inference."
     return Section("What the models said", (table, *charts, Text(text, True)))
 
 
@@ -88,8 +88,9 @@ def subgroups(month: Month) -> Section:
     if not blocks:
         blocks.append(Text("No results of this month can be parted into groups."))
     blocks.append(Text(
-        f"Groups of fewer than {_FEW} studies, and rates over fewer than {_FEW} labelled ones, are not shown: they would be "
-        "chance, and could point at a person. Differences between groups are not corrected for what else differs.", True,
+        f"Groups of fewer than {_FEW} studies, and rates over fewer than {_FEW} labelled ones, are not shown: they "
+        "would be chance, and could point at a person. Differences between groups are not corrected for what else "
+        "differs.", True,
     ))  # fmt: skip
     return Section("Subgroups", tuple(blocks))
 
@@ -130,9 +131,9 @@ def agreement(month: Month) -> Section:
                    "Reported / expected")  # fmt: skip
         blocks += [Table("Results against labels", columns, tuple(rows)), *(one for one in charts if one)]
         blocks.append(Text(
-            "Rates with 95 % intervals (Wilson). Expected: the sum of the stored probabilities; equal to the reported ones where "
-            "the model is calibrated. Which studies have labels is not chance, so that rates among them need not hold for all. "
-            "A small month says little: see the interval before the value.", True))  # fmt: skip
+            "Rates with 95 % intervals (Wilson). Expected: the sum of the stored probabilities; equal to the reported "
+            "ones where the model is calibrated. Which studies have labels is not chance, so that rates among them "
+            "need not hold for all. A small month says little: see the interval before the value.", True))  # fmt: skip
     else:
         blocks.append(Text("No result of this month has a label: how right the models were cannot be said."))
     blocks.append(_reviews(month))
@@ -155,5 +156,5 @@ def _reviews(month: Month) -> Block:
     counts = Counter((str(one["verdict"]), str(one["source"]).split("/")[0]) for one in month.reviews)
     rows = tuple((verdict, source, f"{count:,}", share(count, len(month.reviews)))
                  for (verdict, source), count in sorted(counts.items()))  # fmt: skip
-    return Table("Reviews: people's verdicts on results, which are no ground truth", ("Verdict", "By way of", "Reviews", "Share"),
-                 rows, 2)  # fmt: skip
+    title = "Reviews: people's verdicts on results, which are no ground truth"
+    return Table(title, ("Verdict", "By way of", "Reviews", "Share"), rows, 2)  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -27,7 +27,7 @@ class Tallies(Base):
 
         Events are read and counted before the write lock is taken, which then is held for a few rows only.
         """
-        added: Counter[Tally] = Counter()
+        added: dict[Tally, float] = defaultdict(float)
         with (
             self._away("does not answer"),
             self.engine.connect().execution_options(reading=True) as connection,

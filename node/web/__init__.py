@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import uvicorn
 
@@ -16,7 +17,7 @@ from node.errors import ConfigError, TryAgain
 from node.readings import Readings
 from node.spool import Spool
 from node.store import Store
-from node.web import site
+from node.web import api, site
 from node.web.door import Door
 from node.web.health import Checks
 from node.web.limits import Refusals
@@ -41,7 +42,7 @@ def serve(
     refusals = Refusals()
     readings = Readings(store.engine, store.clock)
     app = site.make(
-        store, registry(NodeCollector(config, readings, loops, spool.usage)),
+        cast(api.Takes, store), registry(NodeCollector(config, readings, loops, spool.usage)),
         Checks(config, readings, loops, spool.usage).reasons, store.clock,
     )  # fmt: skip
     door = Door(app, Tokens(web.token_file), refusals, web.requests_per_minute, web.open_metrics or web.is_local)

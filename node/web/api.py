@@ -39,7 +39,7 @@ class NewLabel:
 
 
 class Label(_Body):
-    """What a report or a person says of one finding of one study; `study`: its UID or accession number, as `by` says."""
+    """A report's word on one finding of one study; `study`: its UID or accession number, as `by` says."""
 
     study: Annotated[Line, Field(max_length=64)]
     by: Literal["accession", "study"]
@@ -68,7 +68,7 @@ class Review(_Body):
 class Takes(Protocol):
     """What the end points need of the store."""
 
-    def add_labels(self, labels: Sequence[Any]) -> Sequence[Any]:
+    def add_labels(self, labels: Sequence[Any], /) -> Sequence[Any]:
         """Labels as `NewLabel`; one answer for each, whose `word` says what became of it. Raises GiveUp."""
 
     def add_review(self, sop_uid: str, verdict: str, by: str, why: str, source: str, at: float) -> Any:

@@ -1,7 +1,7 @@
 """Who may use the web port: a file of names, digests of tokens and rights. The tokens themselves are kept nowhere.
 
-One line each: `NAME sha256:DIGEST RIGHT,RIGHT`; empty lines and lines that begin with # do not count. A token is 32 random
-bytes, so that a plain digest of it cannot be guessed back.
+One line each: `NAME sha256:DIGEST RIGHT,RIGHT`; empty lines and lines that begin with # do not count. A token is 32
+random bytes, so that a plain digest of it cannot be guessed back.
 """
 
 from __future__ import annotations
