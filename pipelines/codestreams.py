@@ -4,7 +4,8 @@ header says, and some end the process on one that makes no sense: so it is read 
 from __future__ import annotations
 
 _NOT_FRAMES = {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC: in the range of the start-of-frame markers, but none of them
-_HUFFMAN, _SCAN = 0xC4, 0xDA
+_HUFFMAN, _SCAN, _JPEG_LS = 0xC4, 0xDA, 0xF7
+_END = b"\xff\xd9"  # EOI
 _JPEG_2000 = b"\xff\x4f\xff\x51"  # SOC, SIZ
 
 
@@ -51,7 +52,7 @@ def _jpeg_2000(stream: bytes) -> tuple[_Size | None, str | None]:
 
 def _jpeg(stream: bytes) -> tuple[_Size | None, str | None]:
     """The frame header, found by walking the marker segments up to the scan (T.81 B.2; JPEG-LS's SOF55, T.87 C.2.2)."""
-    at, size = 2, None
+    at, size, jpeg_ls = 2, None, False
     while at + 4 <= len(stream):
         if stream[at] != 0xFF:
             return None, "its JPEG segments do not add up"
@@ -63,15 +64,18 @@ def _jpeg(stream: bytes) -> tuple[_Size | None, str | None]:
         if length < 2 or len(segment) < length - 2:
             return None, "its JPEG segments do not add up"
         if marker == _SCAN:
+            if jpeg_ls and _END not in stream[-16:]:  # which may be padded; CharLS runs on for seconds without one
+                return None, "its JPEG-LS pixel data has no end"
             return size, "its JPEG scan is not of one component" if segment[:1] != b"\x01" else None
         if marker == _HUFFMAN and not _tables(segment):
             return None, "its JPEG Huffman tables do not add up"
-        if (0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES) or marker == 0xF7:
+        if (0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES) or marker == _JPEG_LS:
             if size is not None or len(segment) < 6:
                 return None, "it has not one JPEG frame header"
             if odd := _grey(segment[5]):
                 return None, odd
             size = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
+            jpeg_ls = marker == _JPEG_LS
         at += 2 + length
     return None, None
 

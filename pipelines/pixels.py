@@ -8,14 +8,13 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pipelines import apart
+from pipelines import apart, inflated
 from pipelines.base import Unsuitable, quoted
 from pipelines.codestreams import fault
 from pipelines.frames import Frame, image, numbers
@@ -65,7 +64,8 @@ def stored_frames(instance: Instance, wanted: list[int]) -> Iterator[np.ndarray]
         yield from plain
         return
     try:
-        dataset = pydicom.dcmread(instance.path, force=True)
+        with instance.path.open("rb") as file:
+            dataset = inflated.read(file, header_only=False).dataset
         content = dataset.get("PixelData")
         if not content:
             raise Unsuitable(f"{image(instance)} has no pixel data")
@@ -84,6 +84,8 @@ def stored_frames(instance: Instance, wanted: list[int]) -> Iterator[np.ndarray]
             dataset.file_meta.TransferSyntaxUID = syntax
         for array, _ in get_decoder(syntax).iter_array(dataset, raw=True, indices=indices, decoding_plugin=plugin):
             yield array
+    except inflated.TooLarge as error:
+        raise Unsuitable(f"{image(instance)}: {error}") from error
     except _UNREADABLE as error:
         raise Unsuitable(f"{image(instance)}: its pixel data cannot be decoded ({_told(error)})") from error
 

@@ -11,22 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pydicom
 from pydicom import config
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from pipelines import patient
+from pipelines import inflated, patient
 from pipelines.base import one_line, quoted
 
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
               OverflowError, RecursionError, LookupError, struct.error, zlib.error,
               BytesLengthException, InvalidDicomError)  # fmt: skip
 """What pydicom raises for bytes that are not what they say."""
-
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
-_MOST_INFLATED = 2**27  # bytes of one deflated dataset
 
 # What a value should look like is checked where it is used: pydicom would quote values that it dislikes, and with them
 # patients' names, in warnings that end in the log.
@@ -149,8 +145,11 @@ class Study:
         by_series: dict[str, list[Instance]] = {}
         studies: dict[str, Path] = {}
         sound: _Sound = set()
+        grown = 0
         for path, digest in digests.items():
-            header, end = _read_header(path, sound)
+            header, end, more = _read_header(path, sound)
+            if (grown := grown + more) > inflated.MOST:
+                raise NotAStudy(f"its deflated headers hold more than {inflated.MOST // 2**20} MB together: not read")
             studies.setdefault(str(header.get("StudyInstanceUID") or ""), path)
             uid = str(header.get("SeriesInstanceUID", ""))
             by_series.setdefault(uid, []).append(Instance(path, header, digest or _digest(path), end))
@@ -202,8 +201,8 @@ def _files_in(folder: Path) -> tuple[list[Path], int]:
 def _study_of(path: Path) -> str:
     """The StudyInstanceUID that a file names; empty where it names none or cannot be read, which its reader tells."""
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["StudyInstanceUID"])
-        return str(header.get("StudyInstanceUID") or "")
+        with path.open("rb") as file:
+            return str(inflated.read(file, tags=["StudyInstanceUID"]).dataset.get("StudyInstanceUID") or "")
     except UNREADABLE:
         return ""
 
@@ -211,10 +210,10 @@ def _study_of(path: Path) -> str:
 def read_patient(path: Path) -> patient.Patient:
     """What a DICOM file says of its patient. Raises NotAStudy when its header cannot be read."""
     try:
-        if not _inflates_within_bounds(path):
-            raise NotAStudy(f"{path}: it is deflated, and holds more than {_MOST_INFLATED // 2**20} MB: not read")
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(patient.KEYWORDS))
-        return patient.patient_of(header)
+        with path.open("rb") as file:
+            return patient.patient_of(inflated.read(file, tags=patient.KEYWORDS).dataset)
+    except inflated.TooLarge as error:
+        raise NotAStudy(f"{path}: {error}") from None
     except UNREADABLE as error:
         raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
 
@@ -223,48 +222,31 @@ def is_dicom(path: Path) -> bool:
     """True for a file with the DICOM preamble, or, without one, a readable header with a SOPInstanceUID (PS3.10)."""
     with path.open("rb") as file:
         start = file.read(132)
-    if start[128:132] == b"DICM":
-        return True
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
-        return bool(header.get("SOPInstanceUID"))
-    except UNREADABLE:
-        return False
+        if start[128:132] == b"DICM":
+            return True
+        file.seek(0)
+        try:
+            return bool(inflated.read(file, tags=["SOPInstanceUID"]).dataset.get("SOPInstanceUID"))
+        except UNREADABLE:
+            return False
 
 
 _Sound = set[tuple[str, int, str | None, bytes | None]]
 
 
-def _read_header(path: Path, sound: _Sound) -> tuple[Dataset, int]:
+def _read_header(path: Path, sound: _Sound) -> inflated.Read:
     try:
-        if not _inflates_within_bounds(path):
-            raise NotAStudy(f"{path}: it is deflated, and holds more than {_MOST_INFLATED // 2**20} MB: not read")
         with path.open("rb") as file:
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-            end = file.tell()
-        _drop_unreadable(header, sound)
+            found = inflated.read(file)
+        _drop_unreadable(found.dataset, sound)
+    except inflated.TooLarge as error:
+        raise NotAStudy(f"{path}: {error}") from None
     except UNREADABLE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise OutOfReach(f"{path}: cannot be read ({error.strerror})", error.errno) from None
         # the cause stays out of the text: pydicom quotes the bytes that it cannot read, and they may name the patient
         raise NotAStudy(f"{path}: its header cannot be read ({type(error).__name__})") from None
-    return header, end
-
-
-def _inflates_within_bounds(path: Path) -> bool:
-    """False for a deflated dataset (PS3.5 A.5) that grows beyond bounds; pydicom inflates all of it at once."""
-    with path.open("rb") as file:
-        start = file.read(4096)
-        if _DEFLATED not in start:
-            return True
-        # the dataset follows the file meta information, whose first element counts the bytes after itself (PS3.10 7.1)
-        file.seek(144 + int.from_bytes(start[140:144], "little"))
-        inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        waiting = file.read(2**16)
-        while waiting and not inflate.eof and total <= _MOST_INFLATED:
-            total += len(inflate.decompress(waiting, 2**20))
-            waiting = inflate.unconsumed_tail or file.read(2**16)
-    return total <= _MOST_INFLATED
+    return found
 
 
 def _drop_unreadable(dataset: Dataset, sound: _Sound) -> None:

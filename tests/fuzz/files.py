@@ -34,7 +34,7 @@ _ANY = Match()
 class Files:
     """Mutated real and synthetic files, and files made to harm."""
 
-    name, says, share, growth, peak = "files", "files, read as pipelines read them", 0.18, 96.0, 768.0
+    name, says, share, growth, peak = "files", "files, read as pipelines read them", 0.18, 96.0, 384.0
     patience = 1.0
 
     def open(self, folder: Path) -> None:

@@ -28,7 +28,8 @@ from tests.fuzz.target import MARKER
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 J2K, JLS, RLE, JPEG = (f"1.2.840.10008.1.2.{last}" for last in ("4.90", "4.80", "5", "4.50"))
-_BOMBS = (120, 300)  # MiB that a deflate bomb grows to: within the bound of pipelines.study, and beyond it
+_BOMBS = (12, 120, 300)  # MiB that a deflate bomb grows to: within the bounds of pipelines.inflated, and beyond them
+_FILLERS = (0x00091010, 0x00311010, 0xFFFCFFFC)  # before the identity, after it, and after the pixels
 
 
 def slice_of(index: int, rows: int = 8, columns: int = 8, pixels: bytes | None = None) -> list[Element]:
@@ -140,17 +141,17 @@ def _fragments(rng: random.Random) -> Case:
 
 def _bomb(rng: random.Random) -> Case:
     """A deflated dataset of half a megabyte that grows to a thousand times as much."""
-    return (file_head(CT, "1.2.3.9.1", DEFLATED, "SENDER") + _deflate_bomb(rng.choice(_BOMBS), rng.random() < 0.5),)
+    return (file_head(CT, "1.2.3.9.1", DEFLATED, "SENDER") + _deflate_bomb(rng.choice(_BOMBS), rng.choice(_FILLERS)),)
 
 
 @functools.cache
-def _deflate_bomb(size: int, before_identity: bool) -> bytes:
+def _deflate_bomb(size: int, tag: int) -> bytes:
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    plain, split = slice_of(1), 0x00100000 if before_identity else 0x00300000
-    filler = struct.pack("<HH2s2xL", 0x0009 if before_identity else 0x0031, 0x1010, b"OB", size << 20)
-    made = packer.compress(encoded([one for one in plain if one.tag < split]) + filler)
+    plain = slice_of(1)
+    filler = struct.pack("<HH2s2xL", tag >> 16, tag & 0xFFFF, b"OB", size << 20)
+    made = packer.compress(encoded([one for one in plain if one.tag < tag]) + filler)
     made += b"".join(packer.compress(bytes(1 << 20)) for _ in range(size))
-    return made + packer.compress(encoded([one for one in plain if one.tag > split])) + packer.flush()
+    return made + packer.compress(encoded([one for one in plain if one.tag > tag])) + packer.flush()
 
 
 def _codestream(syntax: str, rows: int, columns: int) -> bytes:

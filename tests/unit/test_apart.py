@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
 
 from pipelines import apart
 from pipelines.apart import Decoder, DecoderFailed
@@ -74,6 +74,20 @@ def test_a_decoder_that_hangs_is_ended(decoder: Decoder, paths: list[Path], monk
     monkeypatch.setattr(apart, "SECONDS", 0.5)
     with pytest.raises(DecoderFailed, match="no end after"):
         list(decoder.frames(paths[0], JPEGLosslessSV1, "gdcm", [0], SIZE))
+    assert decoder._process is None
+
+
+def test_a_decoder_that_computes_for_too_long_is_ended_by_the_processors_time(decoder: Decoder, tmp_path: Path) -> None:
+    """CharLS takes some 8 s for these 32 x 32 pixels, which are not looked at before."""
+    path = builders.compressed(builders.axial(tmp_path, builders.voxels((3, 32, 32)) // 2), JPEGLSLossless)[2]
+    content = path.read_bytes()
+    at = content.rindex(b"\xff\xd8\xff\xf7") + 211
+    path.write_bytes((content[:at] + b"\xb2\xb2" + content[at:]).replace(b"\xff\xd9", b"", 1))
+    before = os.times()
+    with pytest.raises(DecoderFailed, match="no end within the processor's time"):
+        list(decoder.frames(path, JPEGLSLossless, "pyjpegls", [0], 32 * 32))
+    after = os.times()
+    assert after.children_user - before.children_user < 6, "the start of the process and little more"
     assert decoder._process is None
 
 

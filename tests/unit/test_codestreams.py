@@ -16,13 +16,13 @@ def jpeg_2000(right: int = 60, bottom: int = 64, left: int = 0, top: int = 0, ti
     return b"\xff\x4f\xff\x51" + struct.pack(">H", len(siz) + 2) + siz + b"\xff\x52"
 
 
-SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x01\x00\x00"
+SCAN, END = b"\xff\xda\x00\x08\x01\x01\x00\x01\x00\x00", b"\xff\xd9"
 
 
 def jpeg(marker: int, rows: int = 64, columns: int = 60, components: int = 1, before: bytes = b"") -> bytes:
     """SOI, segments, a frame header and a scan header (ITU-T T.81 B.2.2, B.2.3)."""
     frame = struct.pack(">BHHB", 16, rows, columns, components) + b"\x01\x11\x00" * components
-    return b"\xff\xd8" + before + bytes([0xFF, marker]) + struct.pack(">H", len(frame) + 2) + frame + SCAN
+    return b"\xff\xd8" + before + bytes([0xFF, marker]) + struct.pack(">H", len(frame) + 2) + frame + SCAN + END
 
 
 COMMENT = b"\xff\xfe\x00\x06abcd"
@@ -63,7 +63,7 @@ def test_subsampled_grey_is_refused() -> None:
 
 @pytest.mark.parametrize("whole", [jpeg_2000(), jpeg(0xC3), jpeg(0xF7, before=COMMENT)])
 def test_a_header_that_is_cut_off_anywhere_is_refused(whole: bytes) -> None:
-    for length in range(4, len(whole) - 8):
+    for length in range(4, len(whole) - 10):
         assert fault(whole[:length], 64, 60) is not None, length
 
 
@@ -77,6 +77,12 @@ def test_a_header_that_is_cut_off_anywhere_is_refused(whole: bytes) -> None:
 )  # fmt: skip
 def test_jpeg_headers_on_which_a_decoder_ended_its_process_are_refused(damaged: bytes, reason: str) -> None:
     assert reason in str(fault(damaged, 64, 60))
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0", b"\0" * 14])
+def test_jpeg_ls_without_an_end_is_refused(padding: bytes) -> None:
+    assert fault(jpeg(0xF7) + padding, 64, 60) is None
+    assert fault(jpeg(0xF7).removesuffix(END) + padding, 64, 60) == "its JPEG-LS pixel data has no end"
 
 
 def test_run_lengths_that_are_too_few_are_refused() -> None:

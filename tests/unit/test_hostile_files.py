@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import pydicom
 import pytest
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 from node.config import Config
 from node.errors import GiveUp
@@ -22,7 +22,7 @@ from node.runners.ready import Ready
 from node.sections import Route
 from pipelines import ct_lung
 from pipelines.base import LONGEST_REASON, Unsuitable, one_line
-from pipelines.pixels import LARGEST_FRAME
+from pipelines.pixels import LARGEST_FRAME, is_plain
 from pipelines.radiograph import Radiograph
 from pipelines.study import NotAStudy, Series, Study
 from pipelines.volume import Volume
@@ -139,7 +139,9 @@ def config_with(match: dict[str, str]) -> Config:
 
 @pytest.mark.parametrize("value", [struct.pack("<HH", 8, 8), b"", struct.pack("<H", 0)], ids=["two", "none", "zero"])
 def test_rows_that_are_not_one_number_broke_the_reading_of_a_radiograph(value: bytes, tmp_path: Path) -> None:
-    assert any("Rows" in reason for reason in refusals(slices(tmp_path, {0x00280010: Element(0x00280010, b"US", value)})))
+    assert any(
+        "Rows" in reason for reason in refusals(slices(tmp_path, {0x00280010: Element(0x00280010, b"US", value)}))
+    )
 
 
 @pytest.mark.parametrize("tag", [0x00281053, 0x00281052], ids=["slope", "intercept"])
@@ -162,7 +164,9 @@ def test_a_place_beyond_all_numbers_broke_the_geometry(tmp_path: Path) -> None:
 
 
 def test_sixty_thousand_stored_bits_broke_the_choice_of_a_number_type(tmp_path: Path) -> None:
-    assert all("BitsStored 60000" in reason for reason in refusals(slices(tmp_path, {0x00280101: number(0x00280101, 60000)})))
+    assert all(
+        "BitsStored 60000" in reason for reason in refusals(slices(tmp_path, {0x00280101: number(0x00280101, 60000)}))
+    )
 
 
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "JPEG 2000"])
@@ -173,7 +177,9 @@ def test_a_kilobyte_that_declares_65535_rows_and_columns_is_refused_before_it_is
     assert rows * columns > LARGEST_FRAME
     pixels = _encapsulated([_codestream(J2K, rows, columns)]) if compressed else bytes(1000)
     elements = slice_of(1, rows, columns, pixels)[:-1]
-    elements.append(Element(0x7FE00010, b"OB" if compressed else b"OW", pixels, says=0xFFFFFFFF if compressed else None))
+    elements.append(
+        Element(0x7FE00010, b"OB" if compressed else b"OW", pixels, says=0xFFFFFFFF if compressed else None)
+    )
     path = written(tmp_path, file_of(elements, J2K if compressed else EXPLICIT))
     assert path.stat().st_size < 3000
     (series,) = Study.from_files([path]).series
@@ -197,12 +203,34 @@ def test_one_slice_of_an_unknown_transfer_syntax_among_others_broke_the_reading_
         Volume.from_series(Study.from_files(paths).series[0])
 
 
+@pytest.mark.parametrize("uid", [CT, "1.2.3", "1.2.840.10008.1.2.1.x", "2.25.1\\1.2.840.10008.1.2.1"])
+def test_a_uid_that_is_no_transfer_syntax_broke_the_reading_of_pixels(uid: str, tmp_path: Path) -> None:
+    paths = [written(tmp_path, file_of(slice_of(index), uid), f"{index}.dcm") for index in range(3)]
+    assert all("cannot be decoded" in reason for reason in refusals(paths))
+    (series,) = Study.from_files(paths).series
+    assert not any(is_plain(one) for one in series.instances)
+
+
 def test_frames_without_number_broke_the_decoding_of_pixels(tmp_path: Path) -> None:
     elements = [text(0x00280008, "IS", "1e999") if one.tag == 0x00280008 else one for one in slice_of(1)]
     elements[-1] = Element(0x7FE00010, b"OB", _encapsulated([b"\0" * 100]), says=0xFFFFFFFF)
     (series,) = Study.from_files([written(tmp_path, file_of(elements, "1.2.840.10008.1.2.5"))]).series
     with pytest.raises(Unsuitable, match="cannot be decoded"):
         Radiograph.from_instance(series.instances[0])
+
+
+def test_jpeg_ls_that_lost_its_end_kept_its_decoder_busy_for_eight_seconds(tmp_path: Path) -> None:
+    path = builders.compressed(builders.axial(tmp_path, builders.voxels((3, 32, 32)) // 2), JPEGLSLossless)[2]
+    content = path.read_bytes()
+    at = content.rindex(b"\xff\xd8\xff\xf7") + 211
+    assert content.rindex(b"\xff\xd9") > at
+    # two bytes more in the scan, the marker at its end overwritten
+    path.write_bytes((content[:at] + b"\xb2\xb2" + content[at:]).replace(b"\xff\xd9", b"", 1))
+    (series,) = Study.from_files([path]).series
+    begun = time.monotonic()
+    with pytest.raises(Unsuitable, match="JPEG-LS pixel data has no end"):
+        Radiograph.from_instance(series.instances[0])
+    assert time.monotonic() - begun < 5
 
 
 def test_a_large_radiograph_is_taken(tmp_path: Path) -> None:
@@ -253,4 +281,6 @@ def test_encoded_elements_are_what_pydicom_reads(tmp_path: Path) -> None:
         path = written(tmp_path, file_of(slice_of(2), syntax))
         dataset = pydicom.dcmread(path)
         assert (dataset.Rows, dataset.InstanceNumber, str(dataset.PatientName)) == (8, 2, f"{MARKER}^Ada")
-        assert len(encoded(slice_of(2), syntax)) == path.stat().st_size - len(file_head(CT, "1.2.3.9.1", syntax, "SENDER"))
+        assert len(encoded(slice_of(2), syntax)) == path.stat().st_size - len(
+            file_head(CT, "1.2.3.9.1", syntax, "SENDER")
+        )

@@ -123,24 +123,6 @@ def test_a_damaged_deflated_file_is_refused_without_quoting_it(tmp_path: Path) -
     assert caught.value.__cause__ is None and "Private" not in str(caught.value)
 
 
-def deflated(path: Path, pixels: int) -> Path:
-    dataset = pydicom.dcmread(path)
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
-    dataset.PixelData = bytes(pixels)
-    dataset.save_as(path)
-    return path
-
-
-def test_a_deflated_file_is_inflated_only_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (path, other, *_) = builders.axial(tmp_path)
-    monkeypatch.setattr("pipelines.study._MOST_INFLATED", 10 * 2**20)
-    assert Study.from_files([deflated(path, 9 * 2**20)]).instances
-    bomb = deflated(other, 12 * 2**20)
-    assert bomb.stat().st_size < 20_000
-    with pytest.raises(NotAStudy, match="deflated, and holds more than 10 MB"):
-        Study.from_files([bomb])
-
-
 def test_values_that_are_not_valid_are_not_quoted_in_warnings(
     tmp_path: Path, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
