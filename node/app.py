@@ -34,7 +34,7 @@ CANNOT_START = 4  # exit code: trying again cannot help
 def loops(config: Config) -> tuple[str, ...]:
     """The loops that this configuration wants, in the order in which they are started."""
     reporting = config.hl7.port or any({"label", "review"} & set(peer.may) for peer in config.peers)
-    return (*LOOPS, *(("reports",) if reporting else ()))
+    return (*LOOPS, *(("reports",) if reporting else ()), *(("web",) if config.web.port else ()))
 
 
 def _say_ready(**facts: Any) -> None:
@@ -108,8 +108,15 @@ def _reports(config: Config, store: Store, spool: Spool, stop: threading.Event) 
     reports.serve(config, store, spool, stop, ready=lambda port: _say_ready(hl7=port))
 
 
+def _web(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:
+    from node import web
+
+    web.serve(config, store, spool, loops(config), stop, ready=lambda port: _say_ready(web=port))
+
+
 _BUILD: dict[str, Callable[[Config, Store, Spool, threading.Event], None]] = {
-    "receive": _receive, "close": _close, "work": _work, "send": _send, "watch": _watch, "reports": _reports,
+    "receive": _receive, "close": _close, "work": _work, "send": _send, "watch": _watch,
+    "reports": _reports, "web": _web,
 }  # fmt: skip
 
 

@@ -17,10 +17,12 @@ from node import (
     golden_commands,
     label_commands,
     release_commands,
+    report_commands,
     screens,
     spool_commands,
     story_commands,
     watch_commands,
+    web_commands,
 )
 from node import config as configuration
 from node.errors import ConfigError, OverreadError
@@ -38,6 +40,7 @@ app.command()(watch_commands.alarms)
 app.add_typer(release_commands.routes, name="route")
 app.add_typer(release_commands.reviews, name="review")
 app.add_typer(label_commands.app, name="label")
+app.add_typer(web_commands.app, name="web")
 
 def _study_uid(queries: Any, wanted: str) -> str:
     found = queries.find_studies(wanted)
@@ -61,7 +64,9 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
         node = settings.node
         places = [f"{node.host}:{facts['port']}"] if node.plain else []
         places += [f"{node.host}:{node.tls_port} over TLS"] if node.tls_port else []
-        screens.out.print(f"ready: {node.ae_title} on {' and '.join(places)}", soft_wrap=True)
+        web = settings.web
+        served = f"; http{'s' if web.tls else ''}://{web.host}:{web.port}/metrics" if web.port else ""
+        screens.out.print(f"ready: {node.ae_title} on {' and '.join(places)}{served}", soft_wrap=True)
         sys.stdout.flush()
 
     raise typer.Exit(Supervisor(settings, config, say).serve())
@@ -247,6 +252,7 @@ app.command()(golden_commands.golden)
 app.command()(release_commands.compare)
 app.command()(release_commands.promote)
 app.command()(label_commands.concordance)
+app.command()(report_commands.report)
 
 
 def _version(wanted: bool) -> None:

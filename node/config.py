@@ -19,6 +19,7 @@ from node.audit_settings import Audit
 from node.errors import ConfigError
 from node.report_sections import Documents, Hl7
 from node.sections import Keep, Node, Peer, Route, Send, Watch, Work, kebab, nearest
+from node.web_settings import Web
 
 
 class Config(BaseSettings):
@@ -36,6 +37,7 @@ class Config(BaseSettings):
     audit: Audit = Audit()
     hl7: Hl7 = Hl7()
     documents: Documents = Documents()
+    web: Web = Web()
     peers: tuple[Peer, ...] = Field((), validation_alias="peer", serialization_alias="peer")
     routes: tuple[Route, ...] = Field((), validation_alias="route", serialization_alias="route")
 
@@ -57,6 +59,8 @@ class Config(BaseSettings):
             for key in ("certificate", "key", *(("ca",) if self.node.tls_client_certificates == "required" else ())):
                 if getattr(self.node, key) is None:
                     raise ValueError(f"hl7: tls wants {key} in [node]; `overread certs` makes one")
+        if self.web.port and self.web.tls and (self.node.certificate is None or self.node.key is None):
+            raise ValueError("web: tls wants certificate and key in [node]; `overread certs` makes them")
         for peer in self.peers:
             if "review" in peer.may or "label" in peer.may:
                 self._may_say_so(peer)
@@ -117,7 +121,7 @@ class Config(BaseSettings):
         return shown
 
 
-_PLAIN = ("node", "work", "send", "keep", "watch", "audit", "hl7", "documents")  # sections that there is one of
+_PLAIN = ("node", "work", "send", "keep", "watch", "audit", "hl7", "documents", "web")  # sections that there is one of
 
 
 class _Environment(EnvSettingsSource):
@@ -166,12 +170,14 @@ def _anchored(config: Config, folder: Path) -> Config:
     work = config.work.model_copy(update={"models": tuple(folder / path for path in config.work.models)})
     files = {name: path for name, path in config.audit if isinstance(path, Path)}
     audit = config.audit.model_copy(update={name: folder / path for name, path in files.items()})
-    return config.model_copy(update={"node": node, "work": work, "audit": audit})
+    tokens = config.web.token_file
+    web = config.web.model_copy(update={"token_file": None if tokens is None else folder / tokens})
+    return config.model_copy(update={"node": node, "work": work, "audit": audit, "web": web})
 
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "node": Node, "work": Work, "send": Send, "keep": Keep, "watch": Watch, "audit": Audit, "hl7": Hl7,
-    "documents": Documents, "peer": Peer, "route": Route,
+    "documents": Documents, "web": Web, "peer": Peer, "route": Route,
 }  # fmt: skip
 
 

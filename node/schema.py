@@ -25,12 +25,13 @@ from sqlalchemy import (
 
 from node.audit_tables import heads, patients, places
 from node.engine import make_engine, metadata
+from node.label_tables import documents_read, labels
 from node.release_tables import promotions, reviews, route_modes
 from node.watch_schema import alarms, baselines, golden_records, messages, watch_states
 
 __all__ = [  # of other modules; the rest is declared here
-    "alarms", "baselines", "golden_records", "heads", "messages", "metadata", "patients", "places", "promotions",
-    "reviews", "route_modes", "watch_states",
+    "alarms", "baselines", "documents_read", "golden_records", "heads", "labels", "messages", "metadata",
+    "patients", "places", "promotions", "reviews", "route_modes", "watch_states",
 ]  # fmt: skip
 
 
@@ -157,6 +158,7 @@ deliveries = Table(
     Column("routes", Text),                                # JSON list: the routes that want it; null: those of its job
     Column("accepted_by", String),                         # who accepted it in review
     UniqueConstraint("output_id", "peer", name="one_delivery"),
+    Index("deliveries_by_peer", "peer", "state"),
 )  # fmt: skip
 
 answers = Table(  # what a peer said of one instance; a delivery that is retried sends only what is not yet stored there
@@ -222,29 +224,11 @@ features = Table(  # what monitoring watches
     Column("text", Text),
 )  # fmt: skip
 
-labels = Table(  # what was reported of a study; a corrected value replaces, and the row before it stays
-    "labels", metadata,
-    Column("id", Integer, primary_key=True),
-    Column("study_uid", String, nullable=False),
-    Column("finding", String, nullable=False),             # in small letters
-    Column("value", Integer, nullable=False),              # 1: it is there
-    Column("source", String, nullable=False),
-    Column("date", String, nullable=False),                # of the report, YYYY-MM-DD; empty: not said
-    Column("added_at", Double, nullable=False),
-    Column("replaced_at", Double),                         # null: this one counts
-    Index("labels_by_study", "study_uid", "finding"),
-    Index("labels_by_time", "added_at"),
-)  # fmt: skip
-Index("one_current_label", labels.c.study_uid, labels.c.finding, labels.c.source, unique=True,
-      sqlite_where=labels.c.replaced_at.is_(None), postgresql_where=labels.c.replaced_at.is_(None))  # fmt: skip
-
-documents_read = Table(  # received reports and key object selections that were read for labels and reviews
-    "documents_read", metadata,
-    Column("instance_id", ForeignKey("instances.id"), primary_key=True),
-    Column("at", Double, nullable=False),
-    Column("labels", Integer, nullable=False),             # how many
-    Column("reviews", Integer, nullable=False),
-    Column("reason", Text),                                # why it could not be read
+tallies = Table(  # how often what happened, counted from events: /metrics reads these, and they never go down
+    "tallies", metadata,
+    Column("name", String, primary_key=True),
+    Column("labels", String, primary_key=True),            # canonical JSON
+    Column("value", Double, nullable=False),
 )  # fmt: skip
 
 events = Table(  # append-only: triggers refuse UPDATE and DELETE (see migrations)

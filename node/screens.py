@@ -199,7 +199,7 @@ def short(value: Any) -> str:
 
 def configuration(shown: Mapping[str, Any]) -> None:
     """The effective configuration: what the file, the environment and the defaults make together."""
-    for section in ("node", "work", "send", "keep", "audit"):
+    for section in ("node", "work", "send", "keep", "watch", "audit", "hl7", "documents", "web"):
         values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in shown[section].items())
         out.print(f"[dim]\\[{section}] {escape(values)}[/]", soft_wrap=True)
 

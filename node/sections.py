@@ -1,7 +1,5 @@
-"""The sections of the configuration: what each key is, its default and its limits.
-
-Keys are kebab-case in the file; docs/configuration.md says what each means.
-"""
+"""The sections of the configuration: what each key is, its default and its limits. Keys are kebab-case in the file;
+docs/configuration.md says what each means."""
 
 from __future__ import annotations
 

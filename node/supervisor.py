@@ -29,6 +29,7 @@ from node.sweeping import sweep
 
 log = logs.get(__name__)
 _AFTER = 10.0  # seconds that a loop has to end when its grace is over
+_TELL_EVERY = 5.0  # seconds between two attempts to tell a database that is away
 _ORPHAN_AGE = 60.0  # seconds: a file without a row may belong to a commit under way, an older one cannot
 _LONGEST_PAUSE = 30.0  # seconds before a dying loop is started again
 
@@ -39,6 +40,7 @@ class _Loop:
     process: subprocess.Popen[str]
     ready: Mapping[str, Any] | None = None
     cannot_start: str | None = None
+    told: bool = False  # whether it is on record that it is ready
     deaths: int = 0
     start_at: float = 0.0
     reader: threading.Thread = field(default_factory=threading.Thread)
@@ -55,6 +57,7 @@ class Supervisor:
         self._at_once = threading.Event()
         self._loops: dict[str, _Loop] = {}
         self._steps = clock.Steps()
+        self._tell_at = 0.0
         self._step = 0.0  # seconds by which the clock was set, and times in rows have not gone along yet
 
     def serve(self) -> int:
@@ -123,6 +126,7 @@ class Supervisor:
         told = False
         while not self._stop.wait(0.2):
             self._follow_clock(store)
+            self._tell_ready(store)
             for name, loop in self._loops.items():
                 code = loop.process.poll()
                 if code is None:
@@ -152,6 +156,20 @@ class Supervisor:
                 self._step = 0.0
             except TryAgain as error:
                 log.warning("times do not follow the clock yet", reason=error.reason)
+
+    def _tell_ready(self, store: Store) -> None:
+        """Put on record which loops are ready: from this, and from `loop.ended`, others see what lives."""
+        untold = [loop for loop in self._loops.values() if loop.ready is not None and not loop.told]
+        if not untold or time.monotonic() < self._tell_at:
+            return
+        try:
+            for loop in untold:
+                if loop.start_at >= 0:  # else it has ended already, and that is told
+                    store.note("loop.started", "node", f"loop/{loop.name}", {"ended_before": loop.deaths})
+                loop.told = True
+        except TryAgain as error:
+            self._tell_at = time.monotonic() + _TELL_EVERY
+            log.warning("not in the audit log yet", what="loop.started", reason=error.reason)
 
     def _again(self, store: Store, loop: _Loop, code: int) -> None:
         if loop.start_at < 0:  # already noted, waiting for its time

@@ -27,13 +27,14 @@ from node.store.patients import Patients
 from node.store.retention import Retention
 from node.store.reviews import Reviews
 from node.store.studies import Studies
+from node.store.tallies import Tallies
 from node.store.times import Times
 from node.store.watching import Cleared, NewAlarm, Notice, Step, Watching
 
 
 class Store(
     Intake, Studies, Jobs, Reviews, Askings, Commitments, Retention, Times, Watching, Messages, Heads, Patients, Golden,
-    Labels,
+    Labels, Tallies,
 ):  # fmt: skip
     """The write side of the database at `url`; safe to share between threads."""
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from node import logs, variants
 from node.config import Config
+from node.modes import Mode
 from node.queries import Queries
 from node.store import Store
 from pipelines import registry
 
 log = logs.get(__name__)
-SetMode = Callable[[str, str, str, str], Any]
+SetMode = Callable[[str, Mode, str, str], Any]
 """(route, mode, by, why): changes the release mode of a route."""
 
 
@@ -37,8 +38,8 @@ def apply(config: Config, store: Store, alarm: Mapping[str, Any], set_mode: SetM
 
 
 def of_golden(config: Config, store: Store, queries: Queries) -> Callable[[str, str], None]:
-    """The stop-rule of the golden set: (pipeline or variant, why). By the same policy, for the live version only: what a
-    candidate makes is never sent."""
+    """The stop-rule of the golden set: (pipeline or variant, why). By the same policy, for the live version only:
+    what a candidate makes is never sent."""
 
     def act(name: str, why: str) -> None:
         pipeline = registry.split(name)[0]

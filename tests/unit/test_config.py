@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,19 @@ def test_a_candidate_without_its_pipeline_is_refused() -> None:
         Route(name="a", pipelines=("ct-lung",), shadow=("cxr-triage@1.1.0",))
     with pytest.raises(ValueError, match="pattern"):
         Route(name="a", pipelines=("ct-lung",), shadow=("ct-lung",))
+@pytest.mark.parametrize(("text", "says"), [
+    ('host = "0.0.0.0"\nport = 8042', "is reached from other machines: set tls = true, or plain = true"),
+    ("port = 8042\ntls = true", "web: tls wants certificate and key in [node]"),
+    ("prot = 8042", "did you mean 'port'?"),
+])  # fmt: skip
+def test_a_web_port_that_is_open_by_mistake_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        _load(tmp_path, f"{GOOD}\n[web]\n{text}\n")
+
+
+def test_a_web_port_on_this_machine_or_behind_a_proxy_is_taken(tmp_path: Path) -> None:
+    web = _load(tmp_path, f'{GOOD}\n[web]\nport = 8042\ntoken-file = "tokens"\n').web
+    assert web.is_local and web.token_file == tmp_path / "tokens"
+    for host in ("::1", "localhost", "127.0.0.5"):
+        assert _load(tmp_path, f'{GOOD}\n[web]\nport = 8042\nhost = "{host}"\n').web.is_local
+    assert not _load(tmp_path, f'{GOOD}\n[web]\nport = 8042\nhost = "0.0.0.0"\nplain = true\n').web.is_local

@@ -13,6 +13,7 @@ from node.audit_settings import Audit
 from node.cli import app
 from node.report_sections import Documents, Hl7
 from node.sections import Keep, Node, Peer, Route, Send, Watch, Work
+from node.web_settings import Web
 from pipelines.outputs.profiles import PROFILES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ def test_every_command_stands_in_operations(command: str) -> None:
     assert f"`overread {command}" in _doc("docs/operations.md")
 
 
-@pytest.mark.parametrize("section", [Node, Work, Send, Keep, Watch, Audit, Hl7, Documents, Peer, Route], ids=lambda s: s.__name__)
+@pytest.mark.parametrize("section", [Node, Work, Send, Keep, Watch, Audit, Hl7, Documents, Web, Peer, Route], ids=lambda s: s.__name__)
 def test_every_key_stands_in_configuration(section: type) -> None:
     text = _doc("docs/configuration.md")
     for name, field in section.model_fields.items():  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""The governance report of a month: from the database and its log alone, as one HTML file and as PDF."""
