@@ -262,7 +262,7 @@ def test_files_that_name_another_study_than_they_came_under_are_not_run(tmp_path
 class TakesNothing:
     """A pipeline that is reached, and says no."""
 
-    name, version = "none", "1"
+    name, version, accepts = "none", "1", ct_lung.ACCEPTS
     model = MappingProxyType({"name": "m", "version": "1", "digest": "d"})
 
     def select(self, study: Study) -> Series:
