@@ -147,7 +147,10 @@ def export(
     events = queries.log(since=_time(since), until=_time(until, "~"), object_=about)
     count = 0
     with contextlib.ExitStack() as stack:
-        file = sys.stdout if out is None else stack.enter_context(out.open("w", encoding="utf-8", newline="\n"))
+        try:
+            file = sys.stdout if out is None else stack.enter_context(out.open("w", encoding="utf-8", newline="\n"))
+        except OSError as error:
+            raise ConfigError(str(out), f"cannot be written ({error.strerror})") from error
         patients = lru_cache(10_000)(queries.patient_digests)
         for line in copies.lines(events, format, settings.node.ae_title, patients):
             file.write(f"{line}\n")

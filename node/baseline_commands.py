@@ -35,8 +35,9 @@ def build(
         found = propose.families(connection, family, site, sources.SOURCES)
         name = family_named(list(found), family)
         if name is None:
-            many = "; name one of them whole: " + ", ".join(sorted(found)) if found else ": no job of it has ended here"
-            raise GiveUp(f"{family!r} is {len(found)} families{many}")
+            if not found:
+                raise GiveUp(f"no job of {family!r} has ended here: there is nothing to build a baseline from")
+            raise GiveUp(f"{family!r} is several models or sites; name one of them whole: {', '.join(sorted(found))}")
         made = propose.propose(
             connection, name, site, sources.SOURCES, budgets(settings, name.partition("|")[0]),
             settings.watch.baseline_studies, _seconds(since), _seconds(until),

@@ -104,8 +104,12 @@ def init(
     if path.exists() and not force:
         raise ConfigError(str(path), "exists already; choose another name or give --force")
     example = Path(__file__).with_name("example.toml").read_text(encoding="utf-8")
-    path.write_text(example, encoding="utf-8")
-    screens.out.print(f"wrote {path}; next: edit it, then `overread check -c {path}` and `overread serve -c {path}`")
+    try:
+        path.write_text(example, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be written ({error.strerror})") from error
+    screens.out.print(f"wrote {path}; next: edit it, then `overread check -c {path}` and `overread serve -c {path}`",
+                      soft_wrap=True)  # fmt: skip
 
 
 @app.command()

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from node import config as configuration
 from node import options, screens
+from node.errors import ConfigError
 from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ def explain(
     uid = find(queries, study)
     told = story.tell(uid, queries.events(f"study/{uid}"), queries.association)
     if html is not None:
-        html.write_text(page.render(told), encoding="utf-8")
+        try:
+            html.write_text(page.render(told), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(str(html), f"cannot be written ({error.strerror})") from error
         screens.err.print(f"wrote {html}", markup=False, soft_wrap=True)
     if json:
         screens.as_json(told)

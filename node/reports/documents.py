@@ -89,7 +89,7 @@ class Unread(Queries):
                 for row in rows]  # fmt: skip
 
     def outputs_of_ours(self, uids: list[str]) -> dict[str, tuple[int, str]]:
-        """Those of some SOP Instance UIDs that are outputs of ours -> (job, path of the file)."""
+        """Those of some SOP Instance UIDs that are outputs of ours, in their order -> (job, path of the file)."""
         found: dict[str, tuple[int, str]] = {}
         query = sa.select(output_instances.c.sop_uid, outputs.c.job_id, output_instances.c.path).join(
             outputs, outputs.c.id == output_instances.c.output_id
@@ -98,7 +98,7 @@ class Unread(Queries):
             for start in range(0, len(uids), 500):
                 some = query.where(output_instances.c.sop_uid.in_(uids[start : start + 500]))
                 found |= {row.sop_uid: (row.job_id, row.path) for row in connection.execute(some)}
-        return found
+        return {uid: found[uid] for uid in uids if uid in found}
 
 
 class Reading:

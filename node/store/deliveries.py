@@ -67,7 +67,8 @@ class Deliveries(Base):
                        output_instances.c.sop_uid.not_in(said.where(answers.c.stored == 1)))
                 .order_by(tried, output_instances.c.id)
             ).all()  # fmt: skip
-            body = {"output": row.name, "peer": peer, "attempt": row.attempts + 1, "instances": len(files)}
+            body = {"output": row.name, "pipeline": row.pipeline, "revision": row.revision, "peer": peer,
+                    "attempt": row.attempts + 1, "instances": len(files)}  # fmt: skip
             audit.append(connection, now, "delivery.claimed", "send", f"study/{row.study_uid}", body)
             faults.point("send.claiming")
         sent = tuple(OutputFile(f.sop_uid, f.path, f.digest, f.size) for f in files)

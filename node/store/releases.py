@@ -50,21 +50,35 @@ class Releases(Deliveries):
     def set_mode(self, route: str, mode: Mode, by: str, why: str) -> int:
         """Set a route's mode, which counts from now on where it is stricter than the configuration. What is due by it
         and not sent yet is held when it must not go any more; what is held stays so. Return how many are newly held.
+        The mode that it has already, with nothing to hold, is no change and no event.
 
         `by`: a person's name, or "watch" for a stop-rule. Raises GiveUp without a name, a reason or a known mode.
         """
+        return self._set_mode(route, mode, by, why, only_stricter=False) or 0
+
+    def tighten(self, route: str, mode: Mode, by: str, why: str) -> bool:
+        """As `set_mode`, but never to a looser mode than the one that was set: what a person switched off stays off.
+        Return whether anything changed."""
+        return self._set_mode(route, mode, by, why, only_stricter=True) is not None
+
+    def _set_mode(self, route: str, mode: Mode, by: str, why: str, only_stricter: bool) -> int | None:
+        """How many are newly held; None when nothing changed."""
         name, reason = signed(by, why)
         if mode not in MODES:
             raise GiveUp(f"{mode!r} is no release mode; there are: {', '.join(MODES)}")
         now = self.clock()
         with self._write() as connection:
             before = clearance.stored_modes(connection).get(route)
+            if only_stricter and before is not None and modes.strictest((before, mode)) == before != mode:
+                return None
             values = {"mode": mode, "set_by": name, "why": reason, "at": now}
             if before is None:
                 connection.execute(route_modes.insert().values(route=route, **values))
-            else:
+            elif before != mode:
                 connection.execute(route_modes.update().where(route_modes.c.route == route).values(values))
             over = self._not_to_go(connection, route)
+            if before == mode and not over:
+                return None
             body = {"mode": mode, "before": before, "by": name, "why": reason, "held": len(over)}
             audit.append(connection, now, "route.mode", actor_of(name), f"route/{route}", body)
             for row, why_held in over:

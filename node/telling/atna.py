@@ -23,7 +23,6 @@ _DELETED: Code = ("110105", "DICOM Study Deleted")
 _IMPORT: Code = ("110107", "Import")
 _PATIENT: Code = ("110110", "Patient Record")
 _ALERT: Code = ("110113", "Security Alert")
-_USER: Code = ("110114", "User Authentication")
 _SOURCE: Code = ("110153", "Source Role ID")
 _DESTINATION: Code = ("110152", "Destination Role ID")
 _APPLICATION: Code = ("110150", "Application")
@@ -48,7 +47,10 @@ KINDS: dict[str, Kind] = {
     "node.configured": Kind(_ALERT, "E", _SOFTWARE),
     "model.installed": Kind(_ALERT, "E", _SOFTWARE),
     "model.retired": Kind(_ALERT, "E", _SOFTWARE),
+    "model.promoted": Kind(_ALERT, "E", _SOFTWARE),
     "route.mode": Kind(_ALERT, "E", _SOFTWARE),
+    "web.refused": Kind(_ALERT, "E", _NODE, MINOR),
+    "message.refused": Kind(_ALERT, "E", _NODE, MINOR),
     "association.refused": Kind(_ALERT, "E", _NODE, MINOR),
     "association.burst": Kind(_ALERT, "E", _NODE, SERIOUS),
     "instance.refused": Kind(_ALERT, "E", _NODE, MINOR),
@@ -67,8 +69,6 @@ KINDS: dict[str, Kind] = {
     "audit.verified": Kind(_LOG_USED, "R"),
     "audit.exported": Kind(_LOG_USED, "R"),
     "audit.broken": Kind(_ALERT, "E", ("110135", "Object Security Attributes Changed"), SERIOUS),
-    "login.accepted": Kind(_USER, "E", ("110122", "Login")),
-    "login.refused": Kind(_USER, "E", ("110122", "Login"), MINOR),
 }
 
 
@@ -88,8 +88,9 @@ def message(event: Event, ae_title: str, patients: Sequence[str] = ()) -> str | 
     _code(about, "EventID", kind.event)
     if kind.type is not None:
         _code(about, "EventTypeCode", kind.type)
-    if body.get("reason") and kind.outcome != SUCCESS:
-        SubElement(about, "EventOutcomeDescription").text = str(body["reason"])
+    why = body.get("reason") or body.get("why")
+    if why and kind.outcome != SUCCESS:
+        SubElement(about, "EventOutcomeDescription").text = str(why)
     _participants(root, event, kind, ae_title)
     source = SubElement(root, "AuditSourceIdentification", {"AuditSourceID": ae_title})
     SubElement(source, "AuditSourceTypeCode", {"code": "4"})  # an application server process

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from node.audit import Event
 
-TYPES = ("job.done", "job.skipped", "job.failed", "model.installed", "model.retired")
+TYPES = ("job.done", "job.skipped", "job.failed", "model.installed", "model.retired", "model.promoted")
+_NAMES = ("name", "version", "digest", "pipeline_version")
 
 
 def ran(events: Iterable[Event]) -> list[dict[str, Any]]:
     """One entry for each (pipeline, its version, model, version, digest) of the events of TYPES, in order of first use.
 
-    A job that was skipped or failed before a model was known counts under no model. `installed` and `retired`: when the
-    version came to the shelf and left it; None where the log does not say.
+    A job that was skipped or failed names no model. It counts under the one that its pipeline ran last, as long as no
+    model came, went or was promoted since; else under the version that the name of a candidate says
+    (PIPELINE@VERSION), or under none. `installed` and `retired`: when the version came to the shelf and left it; None
+    where the log does not say.
     """
     shelf: dict[tuple[Any, ...], dict[str, str | None]] = {}
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    last: dict[str, Mapping[str, Any]] = {}
     for event in events:
         if event.type.startswith("model."):
+            last.clear()
+            if event.type == "model.promoted":
+                continue
             key = tuple(event.body.get(name) for name in ("name", "version", "digest"))
             entry = shelf.setdefault(key, {"installed": None, "retired": None})
             entry[event.type.removeprefix("model.")] = event.at
             if event.type == "model.installed":
                 entry["retired"] = None
             continue
-        model = event.body.get("model") or {}
-        names = ("name", "version", "digest", "pipeline_version")
-        one = found.setdefault((event.body.get("pipeline"), *(model.get(name) for name in names)), {
-            "pipeline": event.body.get("pipeline"), **{name: model.get(name) for name in names}, "first": event.at,
-            "jobs": {},
+        pipeline = str(event.body.get("pipeline"))
+        model = event.body.get("model") or last.get(pipeline) or {"version": pipeline.partition("@")[2] or None}
+        if event.body.get("model"):
+            last[pipeline] = model
+        one = found.setdefault((pipeline, *(model.get(name) for name in _NAMES)), {
+            "pipeline": pipeline, **{name: model.get(name) for name in _NAMES}, "first": event.at, "jobs": {},
         })  # fmt: skip
         one["last"] = event.at
         word = event.type.removeprefix("job.")

@@ -118,30 +118,33 @@ def _jobs(events: Sequence[Event]) -> list[dict[str, Any]]:
 
 
 def _deliveries(events: Sequence[Event]) -> list[dict[str, Any]]:
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    last: dict[tuple[Any, Any], dict[str, Any]] = {}
+    found: list[dict[str, Any]] = []
     for one in events:
         if not one.type.startswith("delivery."):
             continue
         body, word = one.body, one.type.removeprefix("delivery.")
-        short = body.get("output"), body.get("peer")
-        if word == "claimed" or "pipeline" not in body:  # that of which its end says more
-            sent = last.get(short)
-            if sent is None or (word == "claimed" and body.get("attempt") == 1):
-                sent = last[short] = {"output": short[0], "peer": short[1], "attempts": 0, "answers": Counter()}
-                found[(*short, one.seq)] = sent
-        else:
-            sent = last.setdefault(short, {"output": short[0], "peer": short[1], "attempts": 0, "answers": Counter()})
-            if not any(sent is one for one in found.values()):
-                found[(*short, one.seq)] = sent
-            sent |= {"pipeline": body["pipeline"], "revision": body.get("revision")}
+        sent = next((before for before in reversed(found) if _is_of(before, body)), None)
+        # The claims in logs of earlier versions do not say of which pipeline and revision they are.
+        unnamed = word == "claimed" and "pipeline" not in body and body.get("attempt") == 1
+        if sent is None or (unnamed and sent["attempts"]):
+            sent = {"output": body.get("output"), "peer": body.get("peer"), "attempts": 0, "answers": Counter()}
+            found.append(sent)
+        sent |= {name: body[name] for name in ("pipeline", "revision") if name in body}
         sent["attempts"] += word == "claimed"
         sent["answers"].update(_answer(answer) for answer in body.get("answers", ()))
         sent["state"], sent["at"] = word, one.at
+        sent.pop("reason", None)  # that of the state before
         for name in ("reason", "already_there", "transaction_uid", "by"):
             if name in body:
                 sent[name] = body[name]
-    return [{**one, "answers": dict(one["answers"])} for one in found.values()]
+    return [{**one, "answers": dict(one["answers"])} for one in found]
+
+
+def _is_of(sent: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """Whether an event is of that delivery, as far as both say which one it is."""
+    return sent["output"] == body.get("output") and sent["peer"] == body.get("peer") and all(
+        name not in sent or name not in body or sent[name] == body[name] for name in ("pipeline", "revision")
+    )  # fmt: skip
 
 
 def _answer(answer: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ def families(queries: Queries, config: Config) -> list[dict[str, Any]]:
         told: dict[str, Any] = {**row, "units": course.units, "baseline": course.baseline or None, "channels": []}
         if not course.baseline:
             need = config.watch.baseline_studies
-            told["says"] = f"no baseline yet: {course.units} studies seen; " + (
+            told["says"] = f"no baseline yet: {course.units} {'study' if course.units == 1 else 'studies'} seen; " + (
                 f"`overread baseline build {row['pipeline']}` proposes one" if course.units >= need
                 else f"one can be built from {need}"
             )  # fmt: skip

@@ -14,7 +14,7 @@ from pipelines import registry
 
 log = logs.get(__name__)
 SetMode = Callable[[str, Mode, str, str], Any]
-"""(route, mode, by, why): changes the release mode of a route."""
+"""(route, mode, by, why): makes the release mode of a route at least as strict; Store.tighten."""
 
 
 def applies(story: Mapping[str, Any]) -> bool:
@@ -45,9 +45,9 @@ def of_golden(config: Config, store: Store, queries: Queries) -> Callable[[str, 
         pipeline = registry.split(name)[0]
         live = variants.live(pipeline, queries.promoted()) == name
         routes = [route.name for route in config.routes if live and pipeline in route.pipelines]
+        held = []
         if config.watch.on_stop == "review":
-            for route in routes:
-                store.set_mode(route, "review", "watch", why)
-        log.error("the stop-rule applies", pipeline=name, policy=config.watch.on_stop, routes=routes)
+            held = [route for route in routes if store.tighten(route, "review", "watch", why)]
+        log.error("the stop-rule applies", pipeline=name, policy=config.watch.on_stop, routes=routes, held=held)
 
     return act

@@ -36,12 +36,16 @@ class Tokens:
     """The token file; read again when it changes, so that a token that is taken out ends at once."""
 
     def __init__(self, path: Path | None) -> None:
-        """Raises ConfigError where the file is wrong."""
+        """Raises ConfigError where the file is wrong or not there."""
         self._path = path
         self._lock = threading.Lock()
         self._stamp: tuple[int, int, int] | None = None
         self._callers: tuple[Caller, ...] = ()
-        self._refresh()
+        try:
+            self._refresh()
+        except OSError as error:
+            reason = f"{path} cannot be read ({error.strerror}); `overread web token NAME --may labels` makes it"
+            raise ConfigError("web.token-file", reason) from error
 
     def __len__(self) -> int:
         return len(self._callers)

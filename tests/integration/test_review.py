@@ -127,7 +127,7 @@ def test_a_candidate_reads_the_same_studies_sends_nothing_and_goes_live_when_a_p
         assert refused.returncode == 1 and "no such model" in refused.stderr and refused.stderr.count("\n") == 1
         done = _command(node, "promote", "tiny", "1.1.0", *SIGNED)
         assert "1.0.0 is retired. Both have read 1 studies" in done.stdout, done.stderr
-        [told] = [e.body for e in node.queries.events("pipeline/tiny")]
+        [told] = [e.body for e in node.queries.events("pipeline/tiny") if e.type == "model.promoted"]
         assert (told["version"], told["replaced"], told["by"]) == ("1.1.0", "1.0.0", "Dr A")
         place.send(node, "1.2.4")
         node.wait_settled("1.2.4")

@@ -68,7 +68,7 @@ def test_a_node_says_that_it_is_well_and_when_it_is_not(tmp_path: Path) -> None:
         wait_until(lambda: _get(f"{url}/healthz") == (200, b'{"status":"ok","reasons":[]}'), 30, "health")
         page = samples(_get(f"{url}/metrics")[1])
         loops = {dict(labels)["loop"]: up for labels, up in page["overread_loop_up"].items()}
-        assert loops == dict.fromkeys(("receive", "close", "work", "send", "web"), 1.0)
+        assert loops == dict.fromkeys(("receive", "close", "work", "send", "watch", "web"), 1.0)
         before = node.loop("send")
         before.kill()
         seen: list[tuple[int, bytes]] = []

@@ -125,6 +125,56 @@ def test_the_inventory_counts_each_model_version_by_outcome(store: Store, querie
     assert (idle["version"], idle["jobs"], idle["first"], idle["retired"]) == ("2.0.0", {}, None, None)
 
 
+def test_jobs_without_a_result_count_under_the_model_that_their_pipeline_ran_as_long_as_it_is_the_same(
+    store: Store, queries: Queries
+) -> None:
+    def job(word: str, pipeline: str = "ct-lung", **model: str) -> None:
+        body = {"pipeline": pipeline, "model": MODEL | model} if word == "done" else {"pipeline": pipeline}
+        store.note(f"job.{word}", "work", "study/1.2.3", body)
+
+    job("failed")
+    job("done")
+    job("skipped")
+    job("failed")
+    job("skipped", "ct-lung@2.0.0")
+    store.note("model.promoted", "user/a", "pipeline/ct-lung", {"version": "2.0.0"})
+    job("skipped")  # by which version the log does not say yet
+    job("done", version="2.0.0")
+    job("failed")
+    found = {(one["pipeline"], one["version"]): one["jobs"] for one in models.ran(queries.log(types=models.TYPES))}
+    assert found == {
+        ("ct-lung", None): {"failed": 1, "skipped": 1},
+        ("ct-lung", "1.0.0"): {"done": 1, "skipped": 1, "failed": 1},
+        ("ct-lung@2.0.0", "2.0.0"): {"skipped": 1},
+        ("ct-lung", "2.0.0"): {"done": 1, "failed": 1},
+    }
+
+
+def test_a_delivery_that_was_held_and_released_is_one_delivery(
+    store: Store, queries: Queries, arrivals: Arrivals
+) -> None:
+    arrivals.add(1, 2)
+    _close(store, queries, "Muster^Anna", {"chest": "matches"})
+    store.set_mode("chest", "review", "Dr A", "a trial")
+    made = NewOutput("report", "1.2.3.8", REPORT, (OutputFile("1.2.3.9", "r/1", "cd" * 32, 500),))
+    store.finish_job(_job(store), [made], JobResult("1.2.3.1", "ef" * 32, MODEL, {}, {}), wants=lambda peer: {"chest": "live"})
+    before = _told(queries)["deliveries"]
+    assert {(one["peer"], one["state"], one["attempts"]) for one in before} == {("pacs", "held", 0), ("archive", "held", 0)}
+    assert all(one["reason"] for one in before)
+    store.add_review("1.2.3.9", "accepted", "Dr A", "it is right", "cli", 5.0)
+    delivery = store.claim_delivery("send", "pacs", 30)
+    assert delivery is not None
+    store.finish_delivery(delivery, [Answer("1.2.3.9", True, 0, "")])
+    told = _told(queries)
+    sent = {one["peer"]: one for one in told["deliveries"]}
+    assert (sent["pacs"]["state"], sent["pacs"]["attempts"]) == ("delivered", 1) and "reason" not in sent["pacs"]
+    assert (sent["archive"]["state"], sent["archive"]["by"]) == ("released", "Dr A") and len(told["deliveries"]) == 2
+    [review] = told["afterwards"]
+    assert review["says"] == (
+        "Dr A accepted report of ct-lung (by cli): it is right; what was held of it goes out"
+    )
+
+
 @pytest.fixture
 def used(sqlite: str, tmp_path: Path) -> Path:
     store = Store(sqlite)

@@ -241,6 +241,8 @@ def test_many_kinds_of_refusals_become_one_number() -> None:
 
 def test_a_token_file_says_which_line_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
+    with pytest.raises(ConfigError, match=r"tokens cannot be read \(No such file.*overread web token"):
+        tokens.Tokens(path)
     tokens.make(path, "ris", ["labels"])
     assert oct(path.stat().st_mode & 0o777) == "0o600"
     with pytest.raises(ConfigError, match="it has a token for 'ris'"):
