@@ -22,6 +22,7 @@ _OF_GROUP = re.compile(r"^[a-z-]+\..+\.(?=(labelled|concordance|review)\.)")  # 
 _BAND = 0.4  # the dead band of what changes with the mix of studies
 _GROUP = 200  # studies of the baseline that a subgroup needs
 _MOST_SUBGROUPS = 24  # channels
+_YES_OR_NO = (".suitable", ".inverted", ".positive", ".empty", ".failed")  # others that were always 1 are counts
 _MOST_CATEGORIES = 60  # more different texts than this are identifiers, not categories
 
 
@@ -110,7 +111,7 @@ def _channels(baseline: Baseline, name: str, known: list[Any], rule: Rule) -> li
         return [channels.category(baseline, name, max(rule.weight, 2.0), rule.band)]
     if name == DISTANCE:
         return [channels.number(baseline, name, rule.weight, tail=True)]
-    if set(known) <= {0.0, 1.0} and not name.endswith(".p"):
+    if set(known) <= {0.0, 1.0} and not name.endswith(".p") and (0.0 in known or name.endswith(_YES_OR_NO)):
         usual = sum(known) / len(known) > 0.5  # what is usual can only become rarer
         return [channels.event(baseline, name, rule.weight, rule.band, up=0.2 if usual else 0.8)]
     found: list[Channel] = [channels.number(baseline, name, rule.weight)]

@@ -19,7 +19,9 @@ JOBS = ("job.done", "job.skipped", "job.failed")
 PATIENT = "unit.patient"  # in `seen`: the digest of the patient, which tells what counts as one unit
 DAY = 86400.0
 _AT_ONCE = 400  # events that are looked up together
-_SUPERSEDED = "superseded"  # how the reason of a job begins that another revision of its study made void
+# How the reason of a job begins of which nothing is to be seen: another revision of its study made it void, or brought
+# nothing that the pipeline reads, so that the study was observed before.
+_NOTHING_NEW = ("superseded", "unchanged")
 
 Source = Callable[[sa.Connection, Event], list[Observation]]
 Families = dict[str, tuple[str, str, str]]
@@ -69,7 +71,7 @@ def of_events(
         if event.type in JOBS:
             row = of_jobs.get(_key(event))
             family = _family(connection, event, site, last)
-            if row is None or family is None or str(event.body.get("reason", "")).startswith(_SUPERSEDED):
+            if row is None or family is None or str(event.body.get("reason", "")).startswith(_NOTHING_NEW):
                 continue
             # A failed job may run again, and then has other features: only what the event says stays true.
             known = {"service.failed": 1.0} if event.type == "job.failed" else row["features"]
