@@ -77,9 +77,11 @@ class RunningNode:
 
     def __init__(
         self, folder: Path, pacs_port: int, database: str = "sqlite:///overread.db", quiet_time: float = 1,
-        port: int | None = None, changes: Mapping[str, str] | None = None,
+        port: int | None = None, changes: Mapping[str, str] | None = None, tree: Path | None = None,
     ) -> None:  # fmt: skip
-        """`changes`: text of the configuration -> what stands there instead."""
+        """`changes`: text of the configuration -> what stands there instead. `tree`: a folder with node, pipelines and
+        models that runs in place of ours."""
+        self.tree = tree
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "overread.toml"
         text = CONFIG.format(port=port or free_port(), pacs_port=pacs_port, database=database, quiet_time=quiet_time)
@@ -103,7 +105,7 @@ class RunningNode:
         """Start and wait for the ready line."""
         with self.log.open("a") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "node.cli", "serve", "-c", str(self.path)],
-                                            stdout=subprocess.PIPE, stderr=log, text=True)  # fmt: skip
+                                            stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.tree)  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("ready"), self.log.read_text()

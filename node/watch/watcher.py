@@ -194,8 +194,15 @@ def _content(connection: sa.Connection, key: int, signed: str) -> Normal:
 
 def normal_of(connection: sa.Connection, course: Course) -> Normal:
     """The accepted baseline of a family, as it has grown. ValueError: it is not what was written."""
-    of = (baselines.c.id == course.baseline) | (baselines.c.parent == course.baseline)
-    row = connection.execute(sa.select(baselines).where(of, baselines.c.version == course.version)).one()
+    # The row's own version counts a family's proposals, the content's how often it has grown since it was accepted.
+    grown = (baselines.c.parent == course.baseline) & (baselines.c.version == course.version)
+    of = sa.select(baselines).where((baselines.c.id == course.baseline) | grown)
+    row = connection.execute(of.order_by(baselines.c.parent.is_(None), baselines.c.id)).first()
+    if row is None:
+        raise ValueError(f"baseline {course.baseline} is not there any more")
     if digest(row.content) != row.digest:
         raise ValueError(f"baseline {row.id} was changed after it was written")
-    return Normal.from_text(course.baseline, row.content)
+    found = Normal.from_text(course.baseline, row.content)
+    if found.baseline.version != course.version:
+        raise ValueError(f"baseline {row.id} is version {found.baseline.version}, not {course.version}")
+    return found

@@ -1,12 +1,13 @@
-"""What the features of real pipelines taught: counts that never vary, and jobs that found nothing new."""
+"""What real streams taught: counts that never vary, jobs that found nothing new, a second baseline and a restart."""
 
 from __future__ import annotations
 
 from node import audit
+from node.queries import Queries
 from node.store import Store
-from node.watch import channels, kinds, normal, observe
+from node.watch import channels, kinds, normal, observe, screen
 from tests.conftest import Clock
-from tests.watching import Traffic, usual
+from tests.watching import Traffic, accepted, config, run, usual, watching
 
 
 def test_a_count_that_was_always_one_is_seen_when_it_becomes_two() -> None:
@@ -36,3 +37,18 @@ def test_a_job_that_found_nothing_new_is_not_observed_again(sqlite: str, clock: 
         found = list(observe.observations(connection, 0, "main"))
     assert [one.study_uid for one in found] == [first, first]
     store.dispose()
+
+
+def test_the_watch_goes_on_after_a_second_baseline_and_a_restart(store: Store, clock: Clock) -> None:
+    settings = config()
+    traffic = Traffic(store, clock)
+    traffic.add(list(usual(300, 1)))
+    for _ in range(2):
+        accepted(store, settings)
+        run(watching(store, settings))
+    traffic.add(list(usual(5, 2)))
+    run(watching(store, settings))  # a new process reads the second baseline from the database
+    [state] = Queries(store.engine).watch_states()
+    assert state["state"]["baseline"] == 2 and state["state"]["units"] == 5
+    [told] = screen.families(Queries(store.engine), settings)
+    assert told["says"].startswith("baseline 2 of 300 studies")
