@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from node import config as configuration
 from node import options, screens
@@ -61,16 +60,19 @@ def inventory(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -
     if json:
         screens.as_json(found)
         return
-    table = Table("pipeline", "model", "version", "digest", "first run", "last run", "jobs", "shelf", box=None,
-                  pad_edge=False, header_style="bold")  # fmt: skip
     for one in found:
-        jobs = ", ".join(f"{count} {screens.state(word)}" for word, count in one["jobs"].items()) or "[dim]none[/]"
-        shelf = f"since {_day(one['installed'])}" if one["installed"] else "[dim]not on record[/]"
-        shelf = f"retired {_day(one['retired'])}" if one["retired"] else shelf
-        pipeline = " ".join(filter(None, (one["pipeline"], one["pipeline_version"])))
-        table.add_row(pipeline or "[dim]none[/]", one["name"] or "[dim]none[/]", one["version"] or "",
-                      (one["digest"] or "")[:16], _time(one["first"]), _time(one["last"]), jobs, shelf)  # fmt: skip
-    screens.out.print(table)
+        name = " ".join(filter(None, (one["name"] or "no model on record", one["version"], (one["digest"] or "")[:16])))
+        screens.out.print(f"[bold]{escape(name)}[/]", soft_wrap=True)
+        jobs = ", ".join(f"{count} {word}" for word, count in one["jobs"].items())
+        if jobs:
+            pipeline = " ".join(filter(None, (one["pipeline"], one["pipeline_version"])))
+            ran = f"{pipeline}: {jobs}, from {_time(one['first'])} to {_time(one['last'])} UTC"
+            screens.out.print(f"  {ran}", markup=False, soft_wrap=True)
+        else:
+            screens.out.print("  never ran here", markup=False)
+        if one["installed"]:
+            left = f", retired {_day(one['retired'])}" if one["retired"] else ""
+            screens.out.print(f"  on the shelf since {_day(one['installed'])}{left}", markup=False)
 
 
 def _print(told: Mapping[str, Any]) -> None:

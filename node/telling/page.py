@@ -17,7 +17,7 @@ table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:t
 border-bottom:1px solid #eceff2;overflow-wrap:anywhere}th{font-weight:600;color:#556070;white-space:nowrap}
 .p th{width:11rem}
 tr:last-child>*{border-bottom:0}td.n{white-space:nowrap}code{font:.86em ui-monospace,monospace;overflow-wrap:anywhere}
-.w{display:inline-block;border-radius:3px;padding:0 .45em;background:#e3e8ee;white-space:nowrap}
+.t{white-space:nowrap}.w{display:inline-block;border-radius:3px;padding:0 .45em;background:#e3e8ee;white-space:nowrap}
 .good{background:#d8f0de}.bad{background:#f8d7d5}.wait{background:#fdeecb}.dim{color:#667080}
 h3{font-size:.95rem;margin:1rem 0 .3rem}h3:first-of-type{margin-top:0}
 @media print{body{background:#fff}section{border:0;padding:0;break-inside:avoid-page}}
@@ -115,7 +115,7 @@ def _deliveries(deliveries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _timeline(events: Sequence[Mapping[str, Any]]) -> str:
-    rows = [(str(one["seq"]), _time(one["at"]), f"<code>{escape(one['type'])}</code>", escape(one["says"]))
+    rows = [(str(one["seq"]), _time(one["at"]), f"<code class=t>{escape(one['type'])}</code>", escape(one["says"]))
             for one in events]  # fmt: skip
     return _table(("event", "time (UTC)", "type", "what it says"), rows, "None.")
 
@@ -141,13 +141,23 @@ def _word(word: str, shown: str | None = None) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "<br>".join(f"<span class=dim>{escape(str(key))}</span> {_value(one)}" for key, one in value.items())
+        return "<br>".join(
+            f"<span class=dim>{escape(str(key))}{':' if isinstance(one, Mapping) else ''}</span> {_inner(one)}"
+            for key, one in value.items()
+        )
     if isinstance(value, list | tuple):
         return ", ".join(_value(one) for one in value)
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)
     return _code(text) if len(text) >= 32 and " " not in text else escape(text)
+
+
+def _inner(value: Any) -> str:
+    """A value within another one: a mapping on one line, so that it stays with its name."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"<span class=dim>{escape(str(key))}</span> {_inner(one)}" for key, one in value.items())
+    return _value(value)
 
 
 def _code(text: Any) -> str:

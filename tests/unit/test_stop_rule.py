@@ -19,7 +19,7 @@ ROUTES = (
 
 
 def settings(on_stop: str) -> Config:
-    return Config(watch=Watch(on_stop=on_stop), route=ROUTES)  # type: ignore[arg-type]
+    return Config(watch=Watch(on_stop=on_stop), route=ROUTES)  # type: ignore[call-arg]
 
 
 def told(queries: Queries) -> list[tuple[str, str]]:

@@ -71,7 +71,7 @@ def test_what_is_wrong_is_one_line(file: Path, tmp_path: Path) -> None:
         (("alarm", "ack", "7", "--by", "x", "--why", "y"), "no alarm 7"),
         (("baseline", "show", "7"), "no baseline 7"),
         (("baseline", "accept", "7", "--by", "x", "--why", "y"), "no baseline 7"),
-        (("baseline", "build", "nothing"), "no job of it has ended here"),
+        (("baseline", "build", "nothing"), "no job of 'nothing' has ended here"),
     ):
         result = _overread(file, *words)
         assert result.exit_code == 1 and text in str(result.exception), words
