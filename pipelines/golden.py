@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from models.versions import software
-from pipelines.base import Executed, Pipeline, execute, maker_of
-from pipelines.study import Study
+from pipelines.base import Pipeline, execute, maker_of
 
 Features = Mapping[str, float | str | None]
 
@@ -35,9 +34,11 @@ TOLERANCES: tuple[tuple[str, float, float], ...] = (
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run of a golden study gave. `model`: name, version, digest; `study`: the digest of its instances;
-    `software`: versions and device, which explain a difference and are none by themselves."""
+    """What one run of a golden study gave. `variant`: what ran, as the node calls it: a pipeline's name, or a name with
+    the version of its model; `model`: name, version, digest; `study`: the digest of its instances; `software`: versions
+    and device, which explain a difference and are none by themselves."""
 
+    variant: str
     pipeline: str
     pipeline_version: str
     model: Mapping[str, str]
@@ -66,20 +67,17 @@ class Moved:
                 f"{self.allowed:.4g} are allowed")  # fmt: skip
 
 
-def measured(pipeline: Pipeline, study: Study, executed: Executed, device: str, overread: str) -> Measured:
-    """The record of a run on the pipeline's example. `overread`: our own version."""
-    objects = ", ".join(f"{one.name} {len(one.kept)}" for one in executed.made)
-    return Measured(
-        pipeline.name, pipeline.version, dict(pipeline.model), study.digest, {"overread": overread, **software(device)},
-        {**executed.features, "objects": objects or "none"},
-    )  # fmt: skip
-
-
-def run(pipeline: Pipeline, device: str, overread: str, created: datetime) -> Measured:
-    """Run a pipeline on its example. Raises what `execute` raises."""
+def run(
+    pipeline: Pipeline, device: str, overread: str, created: datetime, variant: str | None = None
+) -> Measured:  # fmt: skip
+    """Run a pipeline on its example. `overread`: our own version. Raises what `execute` raises."""
     study = pipeline.example()
     executed = execute(pipeline, study, pipeline.select(study), maker_of(pipeline, overread, created))
-    return measured(pipeline, study, executed, device, overread)
+    objects = ", ".join(f"{one.name} {len(one.kept)}" for one in executed.made)
+    return Measured(
+        variant or pipeline.name, pipeline.name, pipeline.version, dict(pipeline.model), study.digest,
+        {"overread": overread, **software(device)}, {**executed.features, "objects": objects or "none"},
+    )  # fmt: skip
 
 
 def compare(before: Measured, now: Measured) -> tuple[Moved, ...]:

@@ -69,7 +69,7 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
         if isinstance(wanted, Ahead):
             ready.read(wanted, pipelines)
         elif isinstance(wanted, GoldenSet):  # what breaks on its own example ends this process: node.golden tells it
-            pipe.send(tuple(_golden(pipeline, config) for pipeline in pipelines.values()))
+            pipe.send(tuple(_golden(name, pipeline, config) for name, pipeline in pipelines.items()))
         else:
             faults.point("models.asked")
             pipe.send(_ask(pipelines, wanted, ready))
@@ -189,13 +189,13 @@ def _warm(name: str, config: Config) -> tuple[Pipeline, Measured]:
     pipeline = variants.load(name, config)
     begun = time.perf_counter()
     faults.point("models.warming")
-    measured = _golden(pipeline, config)
+    measured = _golden(name, pipeline, config)
     log.info("warm", pipeline=name, seconds=round(time.perf_counter() - begun, 2), **pipeline.model)
     return pipeline, measured
 
 
-def _golden(pipeline: Pipeline, config: Config) -> Measured:
-    return golden.run(pipeline, config.work.device, __version__, datetime.now(UTC))
+def _golden(name: str, pipeline: Pipeline, config: Config) -> Measured:
+    return golden.run(pipeline, config.work.device, __version__, datetime.now(UTC), variant=name)
 
 
 def _write(released: Released, study_uid: str, spool: Spool) -> OutputFile:

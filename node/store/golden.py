@@ -20,11 +20,12 @@ _NAMED = 20  # of the numbers that moved, in an event
 
 @dataclass(frozen=True)
 class Verdict:
-    """`word`: recorded (the first run), accepted (a person's new record), passed, mismatch. `since`: when the record
-    was made; `then`: with which software; `moved`: beyond the tolerance."""
+    """`word`: recorded (the first run), accepted (a person's new record), passed, mismatch. `variant`: a pipeline's
+    name, or a name with the version of its model; `since`: when the record was made; `then`: with which software;
+    `moved`: beyond the tolerance."""
 
     word: str
-    pipeline: str
+    variant: str
     since: float
     then: Mapping[str, str]
     moved: tuple[Moved, ...] = ()
@@ -43,21 +44,21 @@ class Golden(Base):
                 connection.execute(golden_records.insert().values(**_values(run, now, actor, accept)))
                 word = "recorded" if row is None else "accepted"
                 moved = () if row is None else compare(_measured(row), run)
-                verdict = Verdict(word, run.pipeline, now, run.software, moved)
+                verdict = Verdict(word, run.variant, now, run.software, moved)
             else:
                 moved = compare(_measured(row), run)
-                verdict = Verdict("mismatch" if moved else "passed", run.pipeline, row.at, json.loads(row.software),
+                verdict = Verdict("mismatch" if moved else "passed", run.variant, row.at, json.loads(row.software),
                                   moved)  # fmt: skip
             body = _told(run, verdict) | ({"reason": accept} if accept is not None else {})
-            audit.append(connection, now, f"golden.{verdict.word}", actor, f"pipeline/{run.pipeline}", body)
+            audit.append(connection, now, f"golden.{verdict.word}", actor, f"pipeline/{run.variant}", body)
         return verdict
 
-    def golden_broke(self, pipelines: tuple[str, ...], actor: str, reason: str) -> None:
+    def golden_broke(self, variants: tuple[str, ...], actor: str, reason: str) -> None:
         """The golden set could not be run: that is a mismatch with everything on record."""
         now = self.clock()
         with self._write() as connection:
             audit.append_all(connection, now, [
-                ("golden.mismatch", actor, f"pipeline/{name}", {"reason": reason}) for name in pipelines
+                ("golden.mismatch", actor, f"pipeline/{name}", {"reason": reason}) for name in variants
             ])  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def _values(run: Measured, at: float, by: str, reason: str | None) -> dict[str, 
 
 def _measured(row: sa.Row[Any]) -> Measured:
     model = {"name": row.model, "version": row.model_version, "digest": row.digest}
-    return Measured(row.pipeline, row.pipeline_version, model, row.study, json.loads(row.software),
+    return Measured(row.pipeline, row.pipeline, row.pipeline_version, model, row.study, json.loads(row.software),
                     json.loads(row.features))  # fmt: skip
 
 

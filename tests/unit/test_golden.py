@@ -23,7 +23,7 @@ FEATURES = {
     "uncertainty.entropy": 0.31, "embedding": "[3.0,4.0]", "device.StationName": None, "objects": "report 1",
 }  # fmt: skip
 MODEL = {"name": "ct-lung", "version": "1.0.0", "digest": "a" * 64}
-RUN = Measured("ct-lung", "1.0.0", MODEL, "5" * 64, {"torch": "2.5", "device": "cpu"}, FEATURES)
+RUN = Measured("ct-lung", "ct-lung", "1.0.0", MODEL, "5" * 64, {"torch": "2.5", "device": "cpu"}, FEATURES)
 
 
 def changed(**features: float | str | None) -> Measured:
@@ -118,6 +118,21 @@ def test_a_new_version_of_model_or_pipeline_has_a_record_of_its_own(store: Store
     assert store.settle_golden(replace(RUN, model=MODEL | {"digest": "b" * 64}), "work").word == "mismatch"
 
 
+def test_versions_of_a_model_are_told_apart_and_each_is_held_against_its_own_record(
+    store: Store, queries: Queries
+) -> None:
+    store.settle_golden(RUN, "work")
+    candidate = replace(RUN, variant="ct-lung@1.1.0", model=MODEL | {"version": "1.1.0"})
+    store.settle_golden(candidate, "work")
+    store.settle_golden(replace(candidate, features=FEATURES | {"pixels.mean": 0.0}), "work")
+    store.settle_golden(RUN, "work")
+    assert words(queries) == ["golden.recorded", "golden.passed"], "what a candidate does is not said of the live one"
+    assert [one.type for one in queries.events("pipeline/ct-lung@1.1.0")] == ["golden.recorded", "golden.mismatch"]
+    assert store.settle_golden(replace(RUN, model=candidate.model), "work").word == "passed", (
+        "the record is the model's"
+    )
+
+
 class Runs:
     """A runner whose golden runs the test gives."""
 
@@ -165,6 +180,14 @@ def test_it_is_looked_at_once_for_each_start_and_daily_and_never_waited_for(
     assert words(queries)[-1] == "golden.mismatch"
     [(pipeline, why)] = stopped
     assert pipeline == "ct-lung" and "pixels.mean was -522.96, is 0" in why
+
+
+def test_the_stop_rule_gets_the_variant_that_ran(watch: Watch) -> None:
+    golden, runs, stopped = watch()
+    live = replace(RUN, variant="ct-lung@1.1.0", model=MODEL | {"version": "1.1.0"})
+    runs.at_start = (live, replace(live, features=FEATURES | {"pixels.mean": 0.0}))
+    golden.look()
+    assert [name for name, _ in stopped] == ["ct-lung@1.1.0"], "as node.watch.stop_rule.of_golden wants it"
 
 
 def test_a_golden_set_that_cannot_be_run_is_a_mismatch(watch: Watch, queries: Queries, clock: Clock) -> None:

@@ -17,8 +17,11 @@ from typer.testing import CliRunner
 
 from models import shelf
 from models.training.writer import write_package
+from node import variants
 from node.cli import app
+from node.config import Config
 from node.queries import open_queries
+from node.runners import child, local
 from pipelines import golden, pixels, registry
 from pipelines.base import Pipeline
 from pipelines.cxr_triage import CxrTriage
@@ -65,9 +68,7 @@ def net(pipeline: Pipeline) -> Iterator[Any]:
     net.load_state_dict(kept)
 
 
-def test_other_weights_behind_an_unchanged_card_are_found(
-    pipeline: Pipeline, record: Measured, net: Any
-) -> None:
+def test_other_weights_behind_an_unchanged_card_are_found(pipeline: Pipeline, record: Measured, net: Any) -> None:
     with torch.no_grad():
         for one in net.members[0].parameters():
             one += 0.02 * one.std(correction=0) * torch.randn(one.shape, generator=torch.Generator().manual_seed(1))
@@ -110,8 +111,10 @@ def test_the_command_prints_the_comparison_and_its_exit_code_tells(
     config = tmp_path / "overread.toml"
     config.write_text(f'[node]\ndatabase = "{sqlite}"\n[work]\ndevice = "cpu"\n')
     shutil.copytree(shelf.bundled() / "cxr-triage", tmp_path / "models" / "cxr-triage")
-    monkeypatch.setattr(shelf, "bundled", lambda: tmp_path / "models")
+    for module in (shelf, variants):
+        monkeypatch.setattr(module, "bundled", lambda: tmp_path / "models")
     monkeypatch.setattr(CxrTriage, "example", lambda _self: study)  # made once: it takes its time
+    monkeypatch.setattr(local, "measured", here)
     run = CliRunner()
 
     def said(*arguments: str) -> tuple[int, str]:
@@ -138,6 +141,11 @@ def test_the_command_refuses_what_makes_no_sense(sqlite: str, tmp_path: Path) ->
     for arguments, said in ((["cxr-triagee"], "did you mean 'cxr-triage'"), (["--accept", "x"], "one pipeline")):
         done = CliRunner().invoke(app, ["golden", *arguments, "-c", str(config)])
         assert said in str(done.exception)
+
+
+def here(config: Config, names: tuple[str, ...], limit: float) -> tuple[Measured, ...]:
+    """What the command has a process of its own do."""
+    return tuple(child._warm(name, config)[1] for name in names)
 
 
 def swap(folder: Path) -> None:
