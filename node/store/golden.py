@@ -16,6 +16,7 @@ from node.store.base import Base
 from pipelines.golden import Measured, Moved, compare
 
 _NAMED = 20  # of the numbers that moved, in an event
+_LONGEST = 200  # characters of a value there
 
 
 @dataclass(frozen=True)
@@ -36,19 +37,20 @@ class Golden(Base):
 
     def settle_golden(self, run: Measured, actor: str, accept: str | None = None) -> Verdict:
         """Hold a run against the record of the same pipeline, model version and study, and put on record how it went;
-        the first run is the record. `accept`: a person's reason to make this run the record from now on."""
+        the first run is the record. `accept`: a person's reason to make this run the record from now on. A run that
+        shows a fault in a twin is a mismatch and no record, whoever accepts it."""
         now = self.clock()
         with self._write() as connection:
             row = connection.execute(_record_of(run)).first()
-            if row is None or accept is not None:
+            moved = run.twins if row is None else compare(_measured(row), run)
+            if not run.twins and (row is None or accept is not None):
                 connection.execute(golden_records.insert().values(**_values(run, now, actor, accept)))
                 word = "recorded" if row is None else "accepted"
-                moved = () if row is None else compare(_measured(row), run)
                 verdict = Verdict(word, run.variant, now, run.software, moved)
             else:
-                moved = compare(_measured(row), run)
-                verdict = Verdict("mismatch" if moved else "passed", run.variant, row.at, json.loads(row.software),
-                                  moved)  # fmt: skip
+                word = "mismatch" if moved else "passed"
+                since, then = (now, run.software) if row is None else (row.at, json.loads(row.software))
+                verdict = Verdict(word, run.variant, since, then, moved)
             body = _told(run, verdict) | ({"reason": accept} if accept is not None else {})
             audit.append(connection, now, f"golden.{verdict.word}", actor, f"pipeline/{run.variant}", body)
         return verdict
@@ -97,4 +99,4 @@ def _told(run: Measured, verdict: Verdict) -> dict[str, Any]:
 
 
 def _short(value: float | str | None) -> float | str | None:
-    return value[:64] if isinstance(value, str) else value
+    return value[:_LONGEST] if isinstance(value, str) else value

@@ -118,6 +118,19 @@ def test_a_new_version_of_model_or_pipeline_has_a_record_of_its_own(store: Store
     assert store.settle_golden(replace(RUN, model=MODEL | {"digest": "b" * 64}), "work").word == "mismatch"
 
 
+def test_a_fault_in_a_twin_is_a_mismatch_from_the_first_run_on_and_nobody_can_accept_it(
+    store: Store, queries: Queries
+) -> None:
+    wrong = replace(RUN, twins=(Moved("twin in MONOCHROME1", "read as the example", "other in 1 of 1 images"),))
+    assert store.settle_golden(wrong, "work").word == "mismatch"
+    verdict = store.settle_golden(wrong, "user/anna", accept="it was always so")
+    assert (verdict.word, [one.name for one in verdict.moved]) == ("mismatch", ["twin in MONOCHROME1"])
+    assert store.settle_golden(RUN, "work").word == "recorded", "what was wrong is no record"
+    assert store.settle_golden(wrong, "work").moved == wrong.twins
+    assert words(queries) == ["golden.mismatch", "golden.mismatch", "golden.recorded", "golden.mismatch"]
+    assert queries.events("pipeline/ct-lung")[0].body["moved"][0]["now"] == "other in 1 of 1 images"
+
+
 def test_versions_of_a_model_are_told_apart_and_each_is_held_against_its_own_record(
     store: Store, queries: Queries
 ) -> None:
