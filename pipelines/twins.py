@@ -36,8 +36,8 @@ class Twin:
 
 def of(series: Series, placed: bool, folder: Path) -> Iterator[Twin]:
     """Write the twins of an example's series into `folder`, each when it is asked for: of a stack (`placed`) one that
-    is turned and numbered the other way, of a radiograph one in MONOCHROME1, and of both some in each lossless compression
-    that can be written here. None of what is not plain grey images of one frame."""
+    is turned and numbered the other way, of a radiograph one in MONOCHROME1, and of both some in each lossless
+    compression that can be written here. None of what is not plain grey images of one frame."""
     if not all(_is_plain(one) for one in series.instances):
         return
     if placed:
