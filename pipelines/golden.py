@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-from models.versions import software
 from pipelines import twins
 from pipelines.base import Pipeline, Unsuitable, execute, maker_of
 from pipelines.study import Series
@@ -46,8 +45,8 @@ TOLERANCES: tuple[tuple[str, float, float], ...] = (
 class Measured:
     """What one run of a golden study gave. `variant`: what ran, as the node calls it: a pipeline's name, or a name with
     the version of its model; `model`: name, version, digest; `study`: the digest of its instances; `software`: versions
-    and device, which explain a difference and are none by themselves; `twins`: where the example's twins gave something
-    else."""
+    by name, and the device, which explain a difference and are none by themselves; `twins`: where the example's twins
+    gave something else."""
 
     variant: str
     pipeline: str
@@ -81,18 +80,17 @@ class Moved:
 
 
 def run(
-    pipeline: Pipeline, device: str, overread: str, created: datetime, variant: str | None = None
+    pipeline: Pipeline, software: Mapping[str, str], created: datetime, variant: str | None = None
 ) -> Measured:  # fmt: skip
-    """Run a pipeline on its example and look at the twins. `overread`: our own version. Raises what `execute`
-    raises."""
+    """Run a pipeline on its example and look at the twins. `software`: versions by name, that of Overread among them.
+    Raises what `execute` raises."""
     study = pipeline.example()
     series = pipeline.select(study)
-    executed = execute(pipeline, study, series, maker_of(pipeline, overread, created))
+    executed = execute(pipeline, study, series, maker_of(pipeline, software["overread"], created))
     objects = ", ".join(f"{one.name} {len(one.kept)}" for one in executed.made)
     return Measured(
-        variant or pipeline.name, pipeline.name, pipeline.version, dict(pipeline.model), study.digest,
-        {"overread": overread, **software(device)}, {**executed.features, "objects": objects or "none"},
-        differences(pipeline, series, executed.features),
+        variant or pipeline.name, pipeline.name, pipeline.version, dict(pipeline.model), study.digest, dict(software),
+        {**executed.features, "objects": objects or "none"}, differences(pipeline, series, executed.features),
     )  # fmt: skip
 
 

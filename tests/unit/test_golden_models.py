@@ -27,6 +27,7 @@ from pipelines.base import Pipeline
 from pipelines.cxr_triage import CxrTriage
 from pipelines.golden import Measured, compare
 
+SOFTWARE = {"overread": "0.1.0"}
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -37,7 +38,7 @@ def pipeline() -> Pipeline:
 
 def measured(pipeline: Pipeline) -> Measured:
     pipeline._looks.clear()  # type: ignore[attr-defined]
-    return golden.run(pipeline, "cpu", "0.1.0", CREATED)
+    return golden.run(pipeline, SOFTWARE, CREATED)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,6 @@ def test_a_second_run_and_one_on_another_number_of_threads_are_silent(pipeline: 
         assert compare(record, measured(pipeline)) == ()
     finally:
         torch.set_num_threads(threads)
-    assert record.software["device"] == "cpu" and record.software["torch"] == torch.__version__
 
 
 @pytest.fixture
@@ -95,12 +95,12 @@ def test_broken_preprocessing_is_found(pipeline: Pipeline, record: Measured, mon
 
 def test_a_lung_model_with_swapped_sides_is_found() -> None:
     pipeline = registry.load("ct-lung", device="cpu")
-    record = golden.run(pipeline, "cpu", "0.1.0", CREATED)
+    record = golden.run(pipeline, SOFTWARE, CREATED)
     net = pipeline._model._net  # type: ignore[attr-defined]
     with torch.no_grad():
         for part in (net.detail_net.last.conv.weight, net.detail_net.last.conv.bias):
             part[[1, 2]] = part[[2, 1]]
-    found = {one.name for one in compare(record, golden.run(pipeline, "cpu", "0.1.0", CREATED))}
+    found = {one.name for one in compare(record, golden.run(pipeline, SOFTWARE, CREATED))}
     assert {"output.Left lung.volume", "output.Right lung.volume"} <= found
 
 

@@ -6,16 +6,19 @@ import os
 import signal
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from node import __version__
 from node.cli import app
 from node.golden import Golden
 from node.runners.base import RunnerBroken
 from node.runners.local import Local
+from node.runners.record import code_digest
 from node.spool import MAKING
 from node.work import Work
 from pipelines import registry
@@ -32,6 +35,8 @@ def test_the_model_process_measures_at_its_start_and_when_it_is_asked(
     runner.start()
     try:
         [first] = runner.take_golden()
+        told = {"overread": __version__, "pydicom": version("pydicom"), "code": code_digest()}
+        assert told.items() <= first.software.items()
         assert (first.pipeline, first.model["name"], first.features["device.Modality"]) == ("tiny", "none", "CT")
         assert runner.take_golden() == ()
         [again] = runner.golden().result(60)
