@@ -21,6 +21,7 @@ _CONTRAST = 0.3  # of the range by which a mark differs from what lies around it
 _SMALLEST = 12  # pixels of its box: what is smaller is noise, or a single bad detector element
 _LARGEST = 8  # as many times does its longer side go into that of the image
 _CORNER = 0.25  # of the height and of the width
+_SHUTTER = 0.5  # of the height or width: along which share of it the edge of a shutter runs, which marks may touch
 _EIGHT = np.ones((3, 3), bool)
 
 
@@ -53,7 +54,10 @@ def _regions(values: np.ndarray) -> Iterator[tuple[tuple[int, int, int, int], in
     """Each mark's box (first row and column, rows, columns) and its pixels."""
     steps = _step(values)
     longest = max(values.shape) / _LARGEST
-    parts, _ = ndimage.label(steps >= max(_EDGE, _NOISE * _noise(values)), _EIGHT)
+    edges = steps >= max(_EDGE, _NOISE * _noise(values))
+    rows_of_shutters, columns_of_shutters = (edges.mean(axis) >= _SHUTTER for axis in (1, 0))
+    edges[rows_of_shutters], edges[:, columns_of_shutters] = False, False
+    parts, _ = ndimage.label(edges, _EIGHT)
     for number, box in enumerate(ndimage.find_objects(parts), 1):
         rows, columns = (side.stop - side.start for side in box)
         if rows * columns < _SMALLEST or max(rows, columns) > longest:

@@ -27,7 +27,7 @@ from tests.nodes import stand_in_pacs
 _FEWEST = 120  # studies of a baseline
 _SECONDS = 60.0  # that one study may take on a busy machine
 WEIGHTS = "other weights, same name and version"
-show = Console(stderr=True, soft_wrap=True).print  # it takes long: each line as it comes
+show = Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print  # it takes long: each as it comes
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ def _measured(world: World, folder: Path, port: int, share: float) -> dict[str, 
 
     def stream(house: House, name: str, change: Change, most: int, start: int | None = None) -> None:
         found["changes"][name] = _stream(house, lambda: site.study(change), world.chunk, most, start)
-        show(f"{world.pipeline}: {name}:", found["changes"][name])
+        one = found["changes"][name]
+        said = [f"{each['word']} {_said(each)}" for each in one["told"]]
+        show(f"{world.pipeline}: {name}: {one['studies']} studies, {one['seconds']:.0f} s: {_list(said, 8)}")
 
     with House(folder / "node", port, world.pipeline).up() as house:
         for name, change, most in world.streams:

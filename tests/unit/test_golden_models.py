@@ -31,6 +31,14 @@ SOFTWARE = {"overread": "0.1.0"}
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_twins() -> Iterator[None]:
+    """They take time, and test_twins.py has them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(golden, "differences", lambda *_given: ())
+        yield
+
+
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
     return registry.load("cxr-triage", device="cpu")

@@ -65,6 +65,15 @@ def test_a_token_is_told_in_its_corner_and_in_no_other() -> None:
         assert [one for one in CORNERS if told[f"pixels.markers.{one}"]] == [corner]
 
 
+def test_a_token_that_touches_the_edge_of_a_shutter_is_found_and_the_shutter_is_none() -> None:
+    image = chest() + 400
+    image[:80], image[:, :70] = 0, 0
+    assert of(image)["pixels.markers"] == 0.0
+    told = of(letter(image))
+    assert told["pixels.markers.top-left"] == 1.0
+    assert told["pixels.markers"] == pytest.approx(float((letter(image) == 4095).mean()), rel=0.5)
+
+
 def test_soft_round_parts_lines_and_single_bad_pixels_are_no_marks() -> None:
     image = chest()
     y, x = np.mgrid[:600, :600]

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,16 @@ def test_twins_are_other_files_with_the_same_patient_and_images(lung: Held, ches
             assert not {one.digest for one in twin.study.instances} & {one.digest for one in series.instances}
     syntaxes = {str(dcmread(one, stop_before_pixels=True).file_meta.TransferSyntaxUID) for one in folder.rglob("*.dcm")}
     assert syntaxes == {"1.2.840.10008.1.2.1", *twins.ENCODERS}
+
+
+def test_a_run_of_the_golden_set_looks_at_them(chest: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = (golden.Moved("twin in MONOCHROME1", "taken", "refused: x"),)
+    asked = []
+    monkeypatch.setattr(golden, "differences", lambda *given: asked.append(given) or wrong)
+    run = golden.run(chest[0], {"overread": "0.1.0"}, datetime(2026, 1, 2, tzinfo=UTC))
+    assert run.twins == wrong and golden.compare(replace(run, twins=()), run) == wrong
+    [(pipeline, series, features)] = asked
+    assert (pipeline, series.digest) == (chest[0], chest[1].digest) and features.items() <= run.features.items()
 
 
 def test_monochrome1_that_is_not_turned_is_found(chest: Held, monkeypatch: pytest.MonkeyPatch) -> None:
