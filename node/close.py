@@ -159,7 +159,7 @@ class Close:
         elif all(is_document(one.sop_class) for one in instances):
             jobs, told["refused"] = [], "only reports and key objects came; no pipeline runs on them"
         elif not jobs:
-            off = any(not one.takes and one.reason.startswith("matches") for one in plan.answers)
+            off = any(answer.off for answer in plan.answers)
             told["refused"] = "no route that is not off takes this study" if off else "no route takes this study"
         found = persons_of(instances, self._spool)
         faults.point("close.decided")
