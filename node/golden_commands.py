@@ -57,15 +57,15 @@ def golden(
 
 
 def _wanted(settings: Config, pipeline: str | None, promoted: Mapping[str, str]) -> tuple[str, ...]:
-    """Pipelines and variants; of a plain name the one that is live."""
+    """Pipelines and variants; what a name leaves open is as it is live."""
     from pipelines import registry
 
     if pipeline is None:
         return variants.wanted(settings, promoted)
-    name, version = registry.split(pipeline)
+    name = registry.split(pipeline)[0]
     if name not in registry.names():
         raise ConfigError(f"pipeline {name!r}", f"no such pipeline{nearest(name, sorted(registry.names()))}")
-    return (variants.live(name, promoted) if version is None else pipeline,)
+    return (variants.live(pipeline, promoted),)
 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from models import versions
 from models.errors import BadModel, OutOfMemory
 from node import __version__, faults, logs, processes, variants
 from node.config import Config
+from node.errors import ConfigError
 from node.runners import record
 from node.runners.base import Ahead, GoldenSet, Outcome, Request
 from node.runners.meter import Meter, cause_of
@@ -81,7 +82,7 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
 def _ask(pipelines: variants.Loaded, request: Request, ready: Ready) -> Outcome:
     try:
         pipeline = pipelines[request.variant or request.pipeline]
-    except BadModel as error:  # a version that was made live since the start, and is not as it was then
+    except (BadModel, ConfigError) as error:  # a version that was made live since the start, and is not as it was then
         return Outcome("held", str(error))
     return answer(pipeline, request, ready)
 
@@ -222,7 +223,7 @@ def _replaced(former: Mapping[str, Any] | None) -> tuple[Replaced, ...]:
 
 def _told(error: BaseException) -> str:
     # Foreign exceptions may quote what they choked on, which may be patient data: only our own texts are passed on.
-    if isinstance(error, Unsuitable | NotAStudy | InvalidOutput | BadModel | OutOfMemory):
+    if isinstance(error, Unsuitable | NotAStudy | InvalidOutput | BadModel | OutOfMemory | ConfigError):
         return str(error)
     if isinstance(error, MemoryError):
         return f"out of memory at {logs.where(error)}"
