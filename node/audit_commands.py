@@ -144,21 +144,24 @@ def export(
         raise typer.BadParameter(f"--format is one of {', '.join(copies.FORMATS)}")
     settings, queries, store = opened(config)
     about = None if study is None else f"study/{study}"
+    given = {"study": study, "from": since, "to": until}
+    asked = {key: value for key, value in given.items() if value not in (None, "", "~")}
     events = queries.log(since=_time(since), until=_time(until, "~"), object_=about)
     count = 0
     with contextlib.ExitStack() as stack:
         try:
             file = sys.stdout if out is None else stack.enter_context(out.open("w", encoding="utf-8", newline="\n"))
+            for line in copies.lines(
+                events, format, settings.node.ae_title, lru_cache(10_000)(queries.patient_digests)
+            ):
+                file.write(f"{line}\n")
+                count += 1
         except OSError as error:
-            raise ConfigError(str(out), f"cannot be written ({error.strerror})") from error
-        patients = lru_cache(10_000)(queries.patient_digests)
-        for line in copies.lines(events, format, settings.node.ae_title, patients):
-            file.write(f"{line}\n")
-            count += 1
-    count -= format == "csv"  # the titles
-    given = {"study": study, "from": since, "to": until}
-    asked = {key: value for key, value in given.items() if value not in (None, "", "~")}
-    store.note("audit.exported", user(), "audit", {"format": format, "count": count, "by": user(), **asked})
+            raise ConfigError(str(out or "standard output"), f"cannot be written ({error.strerror})") from error
+        finally:  # what was read is on record, also where the reader broke off
+            count -= format == "csv" and count > 0  # the titles
+            body = {"format": format, "count": count, "by": user(), **asked}
+            store.note("audit.exported", user(), "audit", body)
     screens.err.print(f"{count} {'messages' if format == 'atna' else 'events'} written", markup=False)
 
 
