@@ -24,6 +24,11 @@ h3{font-size:.95rem;margin:1rem 0 .3rem}h3:first-of-type{margin-top:0}
 """
 _GOOD = {"done", "delivered", "committed", "ready", "0x0000", "matches"}
 _BAD = {"failed", "withdrawn"}
+_PARTS = {  # of what a job's event says, in this order
+    "series_uid": "series", "input_digest": "digest of its instances", "acquisition": "device and acquisition",
+    "model": "model", "findings": "findings", "record": "made with", "features": "digest of what is watched",
+    "timings": "seconds",
+}  # fmt: skip
 
 
 def render(story: Mapping[str, Any]) -> str:
@@ -88,10 +93,7 @@ def _job(job: Mapping[str, Any]) -> str:
         why = f": {escape(str(attempt['reason']))}" if attempt.get("reason") else ""
         ended = f"{escape(str(attempt.get('outcome', 'running')))} {_time(attempt.get('ended'))}"
         rows.append(("attempt", f"{_time(attempt['at'])} on {escape(str(attempt['worker']))}, {ended}{why}"))
-    for name in ("model", "findings", "timings", "record"):
-        if job.get(name):
-            rows.append((name, _value(job[name])))
-    rows += [(name, _code(job[name])) for name in ("series_uid", "input_digest") if job.get(name)]
+    rows += [(title, _value(job[name])) for name, title in _PARTS.items() if job.get(name)]
     for name, output in (job.get("outputs") or {}).items():
         made = f"{escape(UID(str(output.get('sop_class', ''))).name)}, {output.get('instances', '?')} instances"
         uids = "".join(
