@@ -22,7 +22,8 @@ from models.runtime import Runtime
 class Reading:
     """What a model says of one radiograph.
 
-    ``score``: of each finding, the members' mean logit before calibration. ``view``: probability of each kind of view. ``inverted``: dark is dense in the pixels as given, and they were turned
+    ``score``: of each finding, the members' mean logit before calibration. ``view``: probability of each kind of view.
+    ``inverted``: dark is dense in the pixels as given, and they were turned
     before the findings were looked for. ``probability``: of each finding, calibrated. ``entropy``: of each, in bits;
     ``disagreement``: the part of it that comes from members that differ (mutual information). ``distance``: of the
     features from those of validation images; ``out_of_distribution``: it is beyond the card's limit. ``embedding``: the

@@ -11,8 +11,8 @@ _THREADS = 2  # hashlib lets go of the interpreter for long inputs
 
 
 def digest(*arrays: np.ndarray) -> str:
-    """SHA-256 (hex) over, for each array, the line "dtype shape", such as `int16 300x512x512`, and the SHA-256 of each of
-    its parts along the first axis (slices, or rows of an image): their values in C order, little-endian."""
+    """SHA-256 (hex) over, for each array, the line "dtype shape", such as `int16 300x512x512`, and the SHA-256 of each
+    of its parts along the first axis (slices, or rows of an image): their values in C order, little-endian."""
     hashed = hashlib.sha256()
     with ThreadPoolExecutor(_THREADS) as threads:
         for array in arrays:

@@ -36,8 +36,8 @@ class Meter:
         return round(time.perf_counter() - self._began, 4)
 
     def record(self) -> dict[str, Any]:
-        """For the audit log: the seed, the shared generators that were drawn from (none: nothing random ran), and MiB of
-        memory as in `features`."""
+        """For the audit log: the seed, the shared generators that were drawn from (none: nothing random ran), and the
+        memory in MiB, as in `features`."""
         told: dict[str, Any] = {"seed": SEED, "random": self._dice.drawn(), "memory": _peak() if self._anew else None}
         on_device = memory.peak()
         return told if on_device is None else told | {"device_memory": round(on_device / 2**20, 1)}

@@ -76,6 +76,7 @@ KINDS: dict[str, Kind] = {
     "patient.erased": Kind(_PATIENT, "D"),
     "audit.verified": Kind(_LOG_USED, "R"),
     "audit.exported": Kind(_LOG_USED, "R"),
+    "audit.restored": Kind(_ALERT, "E", ("110132", "Use of Restricted Function"), MINOR),
     "audit.purged": Kind(_ALERT, "E", _CHANGED),
     "audit.broken": Kind(_ALERT, "E", _CHANGED, SERIOUS),
 }

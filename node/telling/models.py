@@ -16,8 +16,8 @@ def ran(events: Iterable[Event]) -> list[dict[str, Any]]:
 
     A job that was skipped or failed may name no model: no pipeline saw it, or its process died. It counts under the one
     that its pipeline ran last, as long as no model came, went or was promoted since; else under the version that the
-    name of a candidate says (PIPELINE@VERSION), or under none. `installed` and `retired`: when the version came to the shelf and left it; None
-    where the log does not say.
+    name of a candidate says (PIPELINE@VERSION), or under none. `installed` and `retired`: when the version came to the
+    shelf and left it; None where the log does not say.
     """
     shelf: dict[tuple[Any, ...], dict[str, str | None]] = {}
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
