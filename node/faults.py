@@ -68,6 +68,7 @@ POINTS: Mapping[str, str] = {
     "keep.purging": "a purge is written, not committed: rows and files are as they were, and it is done again",
     "keep.purged": "rows say that files are gone, the files are there: the sweep takes them at the next start",
     "keep.head-signing": "a tree head is written, not committed: it is signed again",
+    "keep.head-signed": "a tree head is in the database, not in the file: it is added there",
     "keep.log-purging": "a purge of the log is written, not committed: every event is there, and it is done again",
     "review.setting": "a route's mode is written, not committed: it is as it was; whoever set it was told nothing",
     "review.releasing": "a verdict is written, not committed: nothing goes out; whoever gave it was told nothing",

@@ -3,7 +3,7 @@ what is over its retention. A step of the keep loop."""
 
 from __future__ import annotations
 
-from node import audit, logs
+from node import audit, faults, logs
 from node.config import Config
 from node.proof import heads, restored, standing
 from node.retention import DAY, HOUR
@@ -59,6 +59,7 @@ class Witness:
                     f"puts on record ({path})"
                 )
                 raise audit.Broken(0, reason)
+        faults.point("keep.head-signed")
         heads.append_heads(path, [head for head in stored if head.size > size])
 
     def _purge(self) -> None:
