@@ -28,11 +28,12 @@ def resource(event: Event, ae_title: str, known: Patients) -> dict[str, Any]:
         agents.append({"who": {"display": str(peer)}, "requestor": False})
         if event.body.get("address"):
             agents[-1]["network"] = {"address": str(event.body["address"]), "type": "2"}
+    meaning = TYPES.get(event.type, event.type).partition("; body:")[0]
     made: dict[str, Any] = {
         "resourceType": "AuditEvent",
         "id": f"event-{event.seq}",
         "type": {"system": _DCM, "code": kind.event[0], "display": kind.event[1]},
-        "subtype": [{"system": _OURS, "code": event.type, "display": TYPES.get(event.type, event.type)[:200]}],
+        "subtype": [{"system": _OURS, "code": event.type, "display": meaning}],
         "action": kind.action,
         "recorded": event.at,
         "outcome": indicator,
