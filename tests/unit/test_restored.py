@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from node.schema import heads as heads_table
 from node.store import Store
 from node.telling.sentences import sentence
 from node.witness import Witness
+from tests.commands import Done, overread
 from tests.conftest import Clock
 from tests.tampering import rewrite, unlock
 from tests.unit.test_proof import House
@@ -43,9 +42,8 @@ def house(store: Store, clock: Clock, tmp_path: Path) -> House:
     return made
 
 
-def _run(house: House, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "node.cli", "audit", *words, "-c", str(house.folder / "overread.toml")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+def _run(house: House, *words: str) -> Done:
+    return overread("audit", *words, "-c", house.folder / "overread.toml")
 
 
 def _alarms(house: House) -> int:
