@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import signal
@@ -103,9 +102,9 @@ class Supervisor:
         if back:
             log.warning("the clock was set backwards since the node last ran", seconds=round(-back, 1))
         open_signer(self._config.signing_key, self._config.heads_folder)  # what is wrong with it shows at the start
-        digest = hashlib.sha256(self._config_path.read_bytes()).hexdigest()
-        changes.note(self._config, digest, Queries(store.engine), store)
-        store.note("node.started", "node", "node", {"version": __version__, "config": digest, "pid": os.getpid()})
+        changes.note(self._config, Queries(store.engine), store)
+        body = {"version": __version__, "config": self._config.digest, "pid": os.getpid()}
+        store.note("node.started", "node", "node", body)
         half, orphans = spool.sweep_incoming(), 0
         try:
             with spool.deleting():

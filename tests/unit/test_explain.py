@@ -104,7 +104,10 @@ class _Page(HTMLParser):
 
 def test_the_page_stands_alone_and_shows_what_it_is_given_as_text(store: Store, queries: Queries, arrivals: Arrivals) -> None:
     live(store, queries, arrivals)
-    text = page.render(_told(queries))
+    told = _told(queries)
+    told["jobs"][1] |= {"acquisition": {"device.Modality": "CT", "acquisition.KVP": None}, "record": {"random": []}}
+    text = page.render(told)
+    assert "<span class=dim>Modality</span> CT" in text and "random</span> none" in text and "None" not in text
     parsed = _Page()
     parsed.feed(text)
     assert parsed.refers == [] and parsed.open == [] and "url(" not in text
