@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from node.agreement import Agreement, Difference
-from node.comparison import Comparison, Example, Finding, Group
+from node.comparison import MOST_GROUPS, Comparison, Example, Finding, Group
 from pipelines import registry
 
 
@@ -71,6 +71,15 @@ def _difference(of: Difference, digits: int) -> tuple[str, str]:
             f"{of.limits[0]:+.{digits}f} to {of.limits[1]:+.{digits}f}")  # fmt: skip
 
 
+def group_lines(group: Group) -> Iterator[str]:
+    """One subgroup in lines, one for each finding of which both versions tell something."""
+    for one in group.findings:
+        said = [] if one.positive is None else [f"{one.positive.share:.0%} the same"]
+        said += [f"new - old: {name} {_difference(of, _DIGITS[name])[0]}" for name, of in one.numbers.items()]
+        if said:
+            yield f"{group.feature} = {group.value} ({group.n}): {one.name}: {'; '.join(said)}"
+
+
 def title(found: Comparison) -> str:
     """What is compared, in a line."""
     what = "model" if registry.parts(found.old)[1] is None else "version"
@@ -117,7 +126,8 @@ th { font-weight: 600; border-bottom: 2px solid #888 } p { max-width: 60rem } .n
 """
 _NOTE = ("Kappa is agreement beyond chance: 1 is all, 0 is what chance makes; its interval takes the rates as given. "
          "Differences are new minus old, with the 95 % interval of their mean; 95 % of studies lie within the limits. "
-         "Agreement is no accuracy: where both are wrong, they agree.")  # fmt: skip
+         "Agreement is no accuracy: where both are wrong, they agree. "
+         f"Of each kind of subgroup the {MOST_GROUPS} largest ones are shown.")  # fmt: skip
 
 
 def _page(found: Comparison) -> Iterator[str]:

@@ -66,6 +66,10 @@ def test_the_same_is_told_by_subgroup_and_missing_is_one(found: Comparison) -> N
     assert set(groups) == {("patient.sex", "M"), ("patient.sex", "F"), ("patient.sex", "missing")}
     woman = groups["patient.sex", "F"].findings[0].positive
     assert woman is not None and (woman.only_new, woman.n) == (1, 1)
+    assert list(comparison_page.group_lines(groups["patient.sex", "M"])) == [
+        "patient.sex = M (1): effusion: 100% the same; new - old: p +0.100",
+        "patient.sex = M (1): nodule: 0% the same; new - old: p -0.500",
+    ]
 
 
 def test_the_worst_study_comes_first(found: Comparison) -> None:
