@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from node import comparison_page
-from node.comparison import Comparison
+from node import agreement, comparison_page
+from node.comparison import Comparison, Finding
 from node.decisions import Decisions
 from node.errors import GiveUp
 from node.queries import Queries
@@ -90,6 +90,13 @@ def test_text_data_and_page_say_the_same(found: Comparison) -> None:
     ):
         assert text in page
     assert "<script" not in page and "http" not in page
+
+
+def test_a_finding_with_volumes_alone_is_told_with_its_unit_and_its_number_of_studies() -> None:
+    of = agreement.difference([(10.0, 12.0), (20.0, 23.0)])
+    assert of is not None
+    row = comparison_page.cells(Finding("Left lung", None, {"volume": of}))
+    assert row[:3] == ("Left lung", "2", "") and row[7].startswith("volume (ml) +2.5 (") and len(row) == 9
 
 
 def test_the_newest_revision_that_both_have_read_counts(
