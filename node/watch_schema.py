@@ -9,7 +9,9 @@ from sqlalchemy import Column, Double, ForeignKey, Index, Integer, String, Table
 
 from node.engine import metadata
 
-watch_states = Table(  # family "*": the place in the log up to which all of it is read
+ALL = "*"  # the row of watch_states that says up to where the log is read
+
+watch_states = Table(
     "watch_states", metadata,
     Column("family", String, primary_key=True),            # pipeline|model|site
     Column("seq", Integer, nullable=False),                # of the last event that counted

@@ -14,8 +14,8 @@ from node.errors import GiveUp, IllegalMove
 from node.schema import alarms, messages, watch_states
 from node.store.base import new_id
 from node.store.baselines import Baselines, Grown
+from node.watch_schema import ALL
 
-ALL = "*"
 RESOLUTIONS = ("false-alarm", "data-fixed", "accepted-change", "model-changed")
 
 

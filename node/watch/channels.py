@@ -30,7 +30,8 @@ class Number:
     ordered: array[float]
 
     def symbol(self, value: Any, tie: float) -> int:
-        """Row of the table for this value: its rank u (`ranks.rank`, written out, since this runs most often)."""
+        """Row of the table for this value: the step of its rank u, or missing. `tie` in [0, 1) chooses its place among
+        equal ones: exchangeable with the baseline's, the value has a rank that is exactly uniform."""
         if value is None or value != value:
             return bets.STEPS
         ordered = self.ordered

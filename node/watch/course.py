@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from node.watch import family as detectors
-from node.watch.baseline import BATCH, LAG_DAYS, LAG_STUDIES
 from node.watch.family import ALARM, WATCH, State
 from node.watch.normal import Normal, carried
 from node.watch.observation import Observation
 from node.watch.observe import PATIENT, Units, day_of
 
+LAG_STUDIES, LAG_DAYS = 1000, 30  # after which a study joins the baseline
+BATCH = 250  # studies that the baseline grows by: all tables are built anew then
 _MOST_NOTICES = 500  # categories that a family remembers having told
 CLEARING = ("false-alarm", "data-fixed")  # resolutions after which the channel's evidence begins anew
 

@@ -18,10 +18,10 @@ from node.watch.course import Course, Happening
 from node.watch.normal import Normal, digest, observed
 from node.watch.observation import Observation
 from node.watch.observe import JOBS, Families, Source, Units, day_of, key_of
+from node.watch_schema import ALL
 
 CONTROL = ("baseline.accepted", "alarm.resolved")
 GOLDEN = ("golden.mismatch", "golden.passed", "golden.accepted")  # runs of a pipeline's golden set
-ALL = "*"  # the row that says how far the log is read
 _AT_ONCE = 100  # events of one transaction
 
 

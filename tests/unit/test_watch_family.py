@@ -181,14 +181,6 @@ def test_channels_that_reach_the_threshold_only_together_raise_the_alarm_of_the_
     assert after.levels[:2] == (ALARM, WATCH)
 
 
-def test_running_one_channel_gives_what_stepping_gives() -> None:
-    table = channels.event(_baseline(), "empty").bets
-    e = table.table[[0, 1, 0, 0, 1]]
-    statistic, evidence = detector.run(e, table.weights)
-    again, last = detector.run(e[2:], table.weights, detector.run(e[:2], table.weights)[1])
-    assert (statistic[2:] == again).all() and (evidence == last).all() and (statistic > 0).all()
-
-
 def test_a_channel_that_sees_one_study_in_five_still_runs_the_wanted_studies_between_false_alarms() -> None:
     wanted, streams, rate = 300.0, 300, 0.2
     table = channels.event(_baseline(), "empty").bets

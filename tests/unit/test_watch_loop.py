@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from node.queries import Queries
 from node.schema import alarms, baselines, watch_states
 from node.store import Store
 from node.watch import course as courses
+from node.watch import serve as loop
 from node.watch.watcher import replay
 from tests.conftest import Clock
 from tests.watching import FAMILY, PER_DAY, Traffic, accepted, config, run, usual, watching
@@ -207,3 +209,22 @@ def test_two_loops_at_once_cannot_both_keep_a_step(store: Store, traffic: Traffi
         step = second._step(connection, 0, taken)
     assert not store.save_watch(step), "it begins where the log was read long ago"
     assert _states(store) == kept
+
+
+def test_a_log_that_cannot_be_read_on_does_not_keep_messages_and_limits_waiting(
+    store: Store, queries: Queries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around, stop = list[str](), threading.Event()
+
+    def breaks(_: Any) -> bool:
+        raise Broken
+
+    def looks(_: Any) -> None:
+        around.append("looked")
+        stop.set()
+
+    monkeypatch.setattr(loop.Watch, "read_on", breaks)
+    monkeypatch.setattr(loop.Watch, "look_around", looks)
+    monkeypatch.setattr(loop, "_AFTER_FAILURE", 0.0)
+    loop.serve(config(), store, queries, stop, {})
+    assert around == ["looked"]
