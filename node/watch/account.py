@@ -34,11 +34,11 @@ Columns = Mapping[str, Sequence[Any]]
 @dataclass(frozen=True)
 class Past:
     """What was seen before an alarm. `units`: studies, `told`: labels and reviews too; `values`: of each of those, what
-    the channels of each part see; oldest first."""
+    the channels see; oldest first."""
 
     units: Sequence[Observation]
     told: Sequence[Observation]
-    values: Sequence[Mapping[str, Mapping[str, Any]]]
+    values: Sequence[Mapping[str, Any]]
 
     def upto(self, seq: int) -> Past:
         """The same, up to an event."""
@@ -141,9 +141,9 @@ def _since(normal: Normal, happening: Happening, channel: Channel, before: Past)
     rows: list[Floats] = []
     learnt = embedding.Learnt.nothing(channel.normal.parts) if isinstance(channel, Vector) else None
     for index, (one, values) in enumerate(zip(before.told, before.values, strict=True)):
-        if happening.channel not in values[happening.part]:
+        if happening.channel not in values:
             continue
-        value = values[happening.part][happening.channel]
+        value = values[happening.channel]
         if isinstance(channel, Number | Category | Event | Concordance):
             if value is None and not isinstance(channel, Number | Category):
                 continue
@@ -155,7 +155,7 @@ def _since(normal: Normal, happening: Happening, channel: Channel, before: Past)
             learnt, e = embedding.bet(learnt, np.array(value, dtype=float), channel.normal)
             rows.append(e)
         else:
-            rows.append(channel.e(value))
+            rows.append(np.array(channel.e(value)))
         found.append(one)
     if not found:
         return None

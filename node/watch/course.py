@@ -99,16 +99,16 @@ def advance(normal: Normal | None, course: Course, seen: Observation) -> tuple[C
     counts = units.counts(seen)
     if not counts and seen.seen.get(PATIENT) is not None:
         return course, []
+    changed: dict[str, Any] = {}
     if counts:
         start = seen.seq - 1 if units.day != course.day else course.day_start
-        course = replace(course, units=course.units + 1, day=units.day, patients=tuple(sorted(units.patients)),
-                         day_start=start)  # fmt: skip
+        changed = {"units": course.units + 1, "day": units.day, "patients": tuple(sorted(units.patients)),
+                   "day_start": start}  # fmt: skip
     if normal is None:
-        return course, []
-    frozen, told = course.frozen, []
-    parts, noticed = dict(course.parts), course.noticed
-    for part, values in normal.see(seen.seen).items():
-        watched = normal.parts[part]
+        return (replace(course, **changed) if changed else course), []
+    frozen, told = course.frozen, list[Happening]()
+    parts, noticed, values = dict(course.parts), course.noticed, normal.see(seen.seen)
+    for part, watched in normal.parts.items():
         parts[part], reading = detectors.step(watched, course.parts[part], values)
         for channel, value in reading.new:
             word = f"{channel}={value}"
@@ -116,15 +116,14 @@ def advance(normal: Normal | None, course: Course, seen: Observation) -> tuple[C
                 noticed = (*noticed, word)
                 told.append(Happening("notice", part, channel, seen.seq, seen.at, seen.study_uid, value))
         for change in reading.changes:
-            index = watched.names.index(change.channel)
             kind = {ALARM: "opened", WATCH: "watch"}.get(change.after, "cleared" if change.before == ALARM else "")
             if kind:
                 why = "its evidence fell below a hundredth of the threshold" if kind == "cleared" else ""
                 told.append(Happening(kind, part, change.channel, seen.seq, seen.at, seen.study_uid, why,
-                                      float(reading.standing[index]), change.alone))  # fmt: skip
-    course = replace(course, parts=parts, noticed=noticed)
+                                      change.standing, change.alone))  # fmt: skip
     if counts:
-        course = replace(course, waiting=_waits(course.waiting, day_of(seen.at)))
+        changed["waiting"] = _waits(course.waiting, day_of(seen.at))
+    course = replace(course, parts=parts, noticed=noticed, **changed)
     return _thawed(course, frozen, keep=False, seq=seen.seq), told
 
 

@@ -22,7 +22,12 @@ def step(evidence: Floats, e: Floats, gain: Floats | float, cap: Floats | float)
     `cap`: R never exceeds it, which keeps the guarantee and lets R come down again after an alarm. Only +, * and min of
     single numbers, so that a replay is the same to the bit.
     """
-    return np.minimum((evidence + gain) * e, cap)
+    return np.minimum(grow(evidence, e, gain), cap)
+
+
+def grow(evidence: Floats, e: Floats, gain: Floats | float) -> Floats:
+    """The same without a cap, for evidence that is known to be far from it."""
+    return (evidence + gain) * e
 
 
 def average(evidence: Floats, weights: Floats) -> Floats:

@@ -7,7 +7,7 @@ a baseline knows it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -197,19 +197,17 @@ def _of_group(channel: Event | Probability, by: str, value: str, share: float) -
     return replace(channel, name=name)
 
 
-def seen_of(raw: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """The values of the channels `names` that follow from the features of one study: prevalence and subgroups."""
-    seen = dict(raw)
+def followers(names: Iterable[str]) -> list[tuple[str, str, str | None, str]]:
+    """Of the channels `names` those that follow from another feature, prevalence and subgroups: (channel, feature, by,
+    value); of a subgroup only where the feature `by` has that value."""
+    found: list[tuple[str, str, str | None, str]] = []
     for name in names:
         base, _, group = name.partition("@")
         feature = f"{base.removesuffix('.prevalence')}.p" if base.endswith(".prevalence") else base
-        if group:
-            by, _, value = group.partition("=")
-            if raw.get(by) is not None and str(raw[by]) == value and raw.get(feature) is not None:
-                seen[name] = raw[feature]
-        elif feature != base and feature in raw:
-            seen[name] = raw[feature]
-    return seen
+        by, _, value = group.partition("=")
+        if feature != name:
+            found.append((name, feature, by or None, value))
+    return found
 
 
 def kind_of(channel: Channel) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from node.watch import kinds, power
+from node.watch import family, kinds, power
 from node.watch.channels import Category, Channel, Concordance, Event, Labelled, Number, Probability, rate_of
 from node.watch.course import Course
 from node.watch.normal import Normal
@@ -41,7 +41,7 @@ def of_family(normal: Normal, course: Course) -> list[Seen]:
     found = []
     for part, watched in normal.parts.items():
         state = course.parts[part]
-        standing = (state.evidence * watched.weights).sum(axis=-1)
+        standing = family.standing(watched, state)
         for index, channel in enumerate(watched.channels):
             h = watched.threshold / float(watched.shares[index])
             sees, sight = smallest(channel, h, normal)

@@ -116,7 +116,7 @@ def test_bets_on_embeddings_are_fair_for_any_distribution_and_learn_a_shift() ->
     rng = np.random.default_rng(6)
     raw = rng.exponential(1.0, (3000, 12)) @ rng.standard_normal((12, 12))
     white = embedding.whitening(raw, parts=6)
-    z = white.apply(raw)
+    z, _ = white.apply(raw)
     assert z.shape == (3000, 6) and np.abs(z.mean(axis=0)).max() < 0.1 and abs(z.std() - 1) < 0.1
     normal = embedding.Normal.of(z, len(z))
     streams = 200

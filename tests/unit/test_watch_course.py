@@ -100,7 +100,7 @@ def test_evidence_is_carried_over_when_a_baseline_grows() -> None:
     from node.watch import family
 
     for _ in range(50):
-        state, _ = family.step(before.parts["model"], state, before.see(study(rng, shift=1.0))["model"])
+        state, _ = family.step(before.parts["model"], state, before.see(study(rng, shift=1.0)))
     more = [(20, normal.observed(study(rng, device="new"), white)) for _ in range(40)]
     after = before.grown(baseline.joined(known, more))
     carried = normal.carried(before.parts["model"], after.parts["model"], state)
@@ -144,17 +144,16 @@ def test_features_become_channels_by_prefix_and_content() -> None:
 
 
 def test_a_subgroup_sees_only_its_own() -> None:
-    seen = kinds.seen_of(
-        {"patient.sex": "F", "output.nodule.p": 0.4},
-        (
-            "output.nodule.p",
-            "output.nodule.prevalence",
-            "output.nodule.prevalence@patient.sex=F",
-            "output.nodule.prevalence@patient.sex=M",
-        ),
+    rng = np.random.default_rng(3)
+    known, white = normal.learn(1, [row // PER_DAY for row in range(900)], [study(rng) for _ in range(900)])
+    found = normal.Normal(1, known, white, {"model": 1000.0, "service": 1000.0}, PER_DAY)
+    assert "output.nodule.positive@patient.sex=M" in found.parts["model"].names
+    seen = found.see(
+        {"patient.sex": "F", "output.nodule.p": 0.4, "output.nodule.positive": 1.0, "pixels.mean": "bright"}
     )
-    assert seen["output.nodule.prevalence@patient.sex=F"] == seen["output.nodule.prevalence"] == 0.4
-    assert "output.nodule.prevalence@patient.sex=M" not in seen
+    assert seen["output.nodule.positive@patient.sex=F"] == 1.0 and seen["output.nodule.prevalence"] == 0.4
+    assert "output.nodule.positive@patient.sex=M" not in seen and seen["pixels.mean"] is None
+    assert found.see({"pixels.mean": 1.0}) == {"pixels.mean": 1.0}
 
 
 # -- labels ------------------------------------------------------------------------------------------------------------

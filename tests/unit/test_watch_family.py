@@ -129,8 +129,8 @@ def test_a_channel_goes_from_quiet_to_watch_to_alarm_and_back_only_below_a_hundr
     assert state.levels[index] == ALARM
     levels = []
     for study in _stream(800, 7):
-        state, reading = family.step(watched, state, study)
-        levels.append((state.levels[index], reading.standing[index]))
+        state, _ = family.step(watched, state, study)
+        levels.append((state.levels[index], family.standing(watched, state)[index]))
     back = next(at for at, (level, _) in enumerate(levels) if level == QUIET)
     assert all(standing >= 50.0 for _, standing in levels[:back]) and levels[back][1] < 50.0
 
@@ -162,7 +162,7 @@ def test_an_open_alarm_does_not_hide_another_channel() -> None:
     watched = _family(threshold=5000.0)
     state, _ = family.replay(watched, watched.start(), _stream(120, 10, shift=2.0))
     state, reading = family.step(watched, state, _stream(1, 11)[0])
-    assert reading.statistic < watched.threshold <= reading.standing[watched.names.index("mean")]
+    assert reading.statistic < watched.threshold <= family.standing(watched, state)[watched.names.index("mean")]
     _, changes = family.replay(watched, state, _stream(60, 12, model="NEW"))
     assert any(one.channel == "ManufacturerModelName" and one.after == ALARM for one in changes)
 
