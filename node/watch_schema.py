@@ -17,6 +17,7 @@ watch_states = Table(
     Column("seq", Integer, nullable=False),                # of the last event that counted
     Column("updated_at", Double, nullable=False),
     Column("state", Text, nullable=False),                 # JSON: node.watch.course
+    Column("standing", Text),                              # JSON: channel -> part of the threshold; null: no baseline
 )  # fmt: skip
 
 baselines = Table(
@@ -54,6 +55,7 @@ alarms = Table(
     Column("cleared_at", Double),
     Column("muted_until", Double),
     Column("escalated", Integer, nullable=False),          # how many times
+    Column("episode", Integer),                            # the first alarm of those that likely have one cause
     Column("stop", String),                                # the stop-rule: due | done; null: it does not apply
 )  # fmt: skip
 Index("one_open_alarm", alarms.c.family, alarms.c.channel, unique=True,

@@ -155,6 +155,12 @@ def standing(family: Family, state: State) -> Floats:
     return detector.average(state.evidence, family.weights)
 
 
+def ratios(family: Family, state: State) -> dict[str, float]:
+    """Each channel's part of the statistic by the threshold, to six digits: 1 is an alarm."""
+    parts = (standing(family, state) / family.threshold).tolist()
+    return {name: float(f"{part:.6g}") for name, part in zip(family.names, parts, strict=True)}
+
+
 def step(family: Family, state: State, seen: Mapping[str, Any]) -> tuple[State, Reading]:
     """One study. `seen`: channel -> value; None is missing; a channel that is not named had nothing to observe."""
     tie, get = draw(family.seed, state.studies), seen.get

@@ -123,7 +123,10 @@ class Watch:
                 pasts[key] = account.past(connection, self.watcher, family, normal, course, taken.seq)
             happened.append(self._told(family, normal, one, pasts.get(key)))
         happened += [_golden(event) for event in taken.golden]
-        states = {family: (taken.seq, text) for family, text in self.watcher.states(taken.moved).items()}
+        near = self.watcher.standings(taken.moved)
+        states = {
+            family: (taken.seq, text, near.get(family)) for family, text in self.watcher.states(taken.moved).items()
+        }
         grown = [self._grown(family, normal) for family, normal in taken.grown]
         own = self.watcher.own_state()
         return Step(before, taken.seq, own, states, happened, grown, self._config.watch.via)

@@ -15,7 +15,7 @@ from node.watch import course as courses
 from node.watch import observe
 from node.watch.baseline import joined
 from node.watch.course import Course, Happening
-from node.watch.family import ARITHMETIC
+from node.watch.family import ARITHMETIC, ratios
 from node.watch.normal import Normal, digest, observed
 from node.watch.observation import Observation
 from node.watch.observe import JOBS, Families, Source, Units, day_of, key_of
@@ -82,6 +82,14 @@ class Watcher:
         """The states to be kept, as text."""
         return {family: _text(self.courses[family].to_json()) for family in sorted(families)}
 
+    def standings(self, families: set[str]) -> dict[str, str]:
+        """Of the families that have a baseline: how near each channel is to an alarm, as text; 1 is an alarm."""
+        return {
+            family: _text({name: ratio for part, watched in self.normals[family].parts.items()
+                           for name, ratio in ratios(watched, self.courses[family].parts[part]).items()})
+            for family in sorted(families) if family in self.normals
+        }  # fmt: skip
+
     def own_state(self) -> str:
         """What belongs to the place in the log."""
         last = {name: list(one) for name, one in sorted(self.last.items())}
@@ -94,7 +102,8 @@ class Watcher:
             return None
         found = observe.read(connection, max(self.seq, self._looked), self.types, limit, upto)
         if not found:
-            self._looked = end  # nothing up to there matters: it is not read again at each look
+            if upto is None:
+                self._looked = end  # nothing up to there matters: it is not read again at each look
             return None
         told = observe.of_events(connection, found, self.site, self.last, self.sources)
         taken = Taken(found[-1].seq, moved=set(self._owed))
