@@ -179,7 +179,7 @@ def _plain(one: Difference) -> dict[str, Any]:
 
 def _devices(feature: str | None, columns: Columns, now: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The alarm's feature for each device: what came from it now, against what it sent before."""
-    by = next((name for name in kinds.groups_of(columns) if name.startswith("device.")), None)
+    by = next((name for name in kinds.groups_of(columns) if name.startswith(kinds.DEVICE)), None)
     if by is None or not now:
         return []
     names, later = [str(one) for one in columns[by]], [str(one.get(by)) for one in now]

@@ -16,6 +16,7 @@ from node.watch.baseline import Baseline
 from node.watch.channels import Category, Channel, Concordance, Event, Number, Probability
 
 MODEL, SERVICE = "model", "service"  # the parts of a family, each with its own budget of false alarms
+DEVICE = "device."
 EMBEDDING, DISTANCE = "embedding", "embedding.distance"
 LABELLED, CONCORDANCE, REVIEW = "labelled.", "concordance.", "review."  # what labels and reviews observe
 _OF_GROUP = re.compile(r"^[a-z-]+\..+\.(?=(labelled|concordance|review)\.)")  # sex.F.labelled.nodule
@@ -39,7 +40,7 @@ class Rule:
 
 RULES = (
     Rule("completeness.", 1, 2.0),
-    Rule("device.", 2, 2.0),
+    Rule(DEVICE, 2, 2.0),
     Rule("acquisition.", 3, 1.0),
     Rule("pixels.", 4, 1.0),
     Rule(EMBEDDING, 5, 1.0),
@@ -161,7 +162,7 @@ def _labelled(baseline: Baseline, name: str, known: list[Any], rule: Rule) -> li
 
 def groups_of(columns: Mapping[str, Any]) -> list[str]:
     """The features by which studies are told apart."""
-    devices = sorted(name for name in columns if name.startswith("device."))
+    devices = sorted(name for name in columns if name.startswith(DEVICE))
     models = [name for name in devices if "model" in name.lower()]
     return [name for name in ("patient.sex", "patient.age-band") if name in columns] + (models or devices)[:1]
 

@@ -15,6 +15,7 @@ from node.watch.channels import Number, Probability
 from node.watch.embedding import Whitening, whitening
 from node.watch.family import Family, State
 from node.watch.observe import PATIENT
+from node.watch.ranks import is_missing
 
 _PARTS = 16  # of the embedding
 _FEWEST_VECTORS = 50
@@ -37,6 +38,7 @@ class Normal:
         every = [one for found in made.values() for one in found]
         self._numbers = tuple(one.name for one in every if isinstance(one, Number | Probability))
         self._follow = kinds.followers(one.name for one in every)
+        self._known = frozenset(name for name in baseline.columns if baseline.known(name))
 
     def see(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """The values of all channels, from the features of one study, a label or a review."""
@@ -48,6 +50,12 @@ class Normal:
             if isinstance(seen.get(name), str | list):  # it was a number once: as good as missing
                 seen[name] = None
         return seen
+
+    def news(self, raw: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """(feature, value) of what a device says of itself now and no study of the baseline had: no channel watches
+        it."""
+        fresh = [name for name in raw.keys() - self._known if name.startswith(kinds.DEVICE)]
+        return [(name, str(raw[name])) for name in sorted(fresh) if not is_missing(raw[name])]
 
     def grown(self, baseline: Baseline) -> Normal:
         """The same with a baseline that has grown; the thresholds stay those that a person accepted."""

@@ -199,7 +199,7 @@ def test_labels_that_contradict_the_probabilities_raise_calibration_and_the_stop
     with store.engine.connect() as connection:
         again = replay(connection, "main", watch.watcher.seq, sources)
     assert again.states({FAMILY}) == watch.watcher.states({FAMILY})
-    [told] = [one for one in sights.of_family(watch.watcher.normals[FAMILY], watch.watcher.courses[FAMILY])
+    [told] = [one for one in sights.of_family(watch.watcher.normals[FAMILY], watch.watcher.courses[FAMILY], {})
               if one.channel == "labelled.nodule"]  # fmt: skip
     assert told.level == "alarm" and told.sees.startswith("odds off by") and told.days is not None
 

@@ -107,6 +107,25 @@ def test_states_that_were_counted_otherwise_are_counted_anew_from_the_log(
     assert len(_events(store, "alarm.opened")) == opened > 0, "what was told is not told again"
 
 
+def test_what_a_device_says_of_itself_for_the_first_time_is_told_once(
+    store: Store, queries: Queries, traffic: Traffic
+) -> None:
+    settings = config()
+    before = [{**one, "device.StationName": None} for one in usual(400, 1)]
+    traffic.add(before)
+    accepted(store, settings)
+    watch = watching(store, settings)
+    later = list(usual(6, 2))
+    news = [{"device.StationName": None}, {"device.StationName": "ROOM1"}, {"device.StationName": "ROOM2"},
+            {"device.FilterType": "1"}, {"device.FilterType": None}, {"pixels.new": 1.0}]  # fmt: skip
+    uids = traffic.add([{**one, **more} for one, more in zip(later, news, strict=True)])
+    while watch.read_on():
+        watch = watching(store, settings)
+    told = [(event.body["channel"], event.body["value"], event.body["study_uid"]) for event in _events(store, "notice")]
+    assert told == [("device.StationName", "ROOM1", uids[1]), ("device.FilterType", "1", uids[3])]
+    assert queries.alarms() == []
+
+
 def test_a_person_clears_a_false_alarm_and_a_new_baseline_clears_all(
     store: Store, queries: Queries, traffic: Traffic
 ) -> None:
