@@ -56,6 +56,7 @@ class Answer:
     route: str
     takes: bool
     reason: str
+    off: bool = False  # it would take it, but is switched off
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,10 @@ class Routes:
         for route, conditions in self._routes:
             reason = self._why_not(route, conditions, series, senders)
             mode = modes[route.name]
-            if reason is None and mode == "off":
-                reason = "matches, but is off: no job"
-            answers.append(Answer(route.name, reason is None, reason or _matches(mode)))
-            if reason is None:
+            off = reason is None and mode == "off"
+            takes = reason is None and not off
+            answers.append(Answer(route.name, takes, reason or _matches(mode), off))
+            if takes:
                 taking.append(route)
         jobs: dict[str, tuple[list[str], list[str], int]] = {}
         for route in taking:
@@ -160,6 +161,8 @@ class Routes:
 
 
 def _matches(mode: Mode) -> str:
+    if mode == "off":
+        return "matches, but is off: no job"
     return "matches" if mode == "live" else f"matches; {mode}: {SAYS[mode]}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import audit
+from node import audit, faults
 from node.errors import GiveUp, IllegalMove
 from node.schema import alarms, messages, watch_states
 from node.store.base import new_id
@@ -89,6 +89,8 @@ class Watching(Baselines):
                     audit.append(connection, now, "notice", "watch", f"watch/{one.family}", one.body)
                     told = {"event": "notice", "family": one.family, **one.body}
                     self._tell(connection, None, step.via if one.aloud else (), told, now)
+            faults.point("watch.keeping")
+        faults.point("watch.kept")
         return True
 
     def open_alarm(self, new: NewAlarm, via: Sequence[str]) -> bool:
@@ -159,6 +161,7 @@ class Watching(Baselines):
                         self._tell(connection, row.id, via, body, now)
                     episodes.add(row.episode)
                     told += 1
+            faults.point("watch.escalating")
         return told
 
     def settle_stop(self, key: int, body: Mapping[str, Any]) -> None:

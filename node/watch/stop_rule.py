@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from node import logs, variants
+from node import faults, logs, variants
 from node.config import Config
 from node.queries import Queries
 from node.store import Store
@@ -18,16 +18,20 @@ log = logs.get(__name__)
 def apply(config: Config, store: Store, queries: Queries, alarm: Mapping[str, Any]) -> None:
     """What the site's policy (`on-stop`) says, once for each alarm. A model that is not the live one concerns no route:
     what a candidate makes is never sent, and a former model makes nothing."""
-    family, site = str(alarm["family"]), config.watch.site
-    if "|" in family:
-        pipeline = family.partition("|")[0]
-        with queries.engine.connect().execution_options(reading=True) as connection:
-            model = observe.last_model(connection, pipeline)
-        live = model is None or observe.key_of(observe.family_of(pipeline, model, site)) == family
-    else:
-        pipeline, live = _of_golden(queries, family.removeprefix("pipeline/"))
+    family = str(alarm["family"])
+    pipeline = registry.split(family.partition("|")[0].removeprefix("pipeline/"))[0]
+    with queries.engine.connect().execution_options(reading=True) as connection:
+        model = observe.last_model(connection, pipeline)
+    if model is None:
+        live = True
+    elif "|" in family:
+        live = observe.key_of(observe.family_of(pipeline, model, config.watch.site)) == family
+    else:  # of a golden set's run; its weights may be others than those of that name and version were
+        ran = alarm["story"].get("facts", {}).get("model", model)
+        live = all(ran.get(name) == model.get(name) for name in ("name", "version"))
     why = f"alarm {alarm['id']}: {alarm['story']['says']}"
     routes, held = _hold(config, store, pipeline if live else "", why)
+    faults.point("watch.held")
     store.settle_stop(int(alarm["id"]), {"policy": config.watch.on_stop, "routes": routes, "held": held})
     log.error("the stop-rule applies", alarm=alarm["id"], policy=config.watch.on_stop, routes=routes, held=held)
 
@@ -36,17 +40,12 @@ def of_golden(config: Config, store: Store, queries: Queries) -> Callable[[str, 
     """The stop-rule of the golden set: (pipeline or variant, why). By the same policy, for the live version only."""
 
     def act(name: str, why: str) -> None:
-        pipeline, live = _of_golden(queries, name)
+        pipeline = registry.split(name)[0]
+        live = variants.live(pipeline, queries.promoted()) == name
         routes, held = _hold(config, store, pipeline if live else "", why)
         log.error("the stop-rule applies", pipeline=name, policy=config.watch.on_stop, routes=routes, held=held)
 
     return act
-
-
-def _of_golden(queries: Queries, name: str) -> tuple[str, bool]:
-    """The pipeline of a golden set's pipeline or variant, and whether that is the live version."""
-    pipeline = registry.split(name)[0]
-    return pipeline, variants.live(pipeline, queries.promoted()) == name
 
 
 def _hold(config: Config, store: Store, pipeline: str, why: str) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Any
 
-from node import __version__, logs
+from node import __version__, faults, logs
 from node.errors import GiveUp, TryAgain
 from node.retry import backoff
 from node.sections import Watch
@@ -34,6 +34,7 @@ def send_due(store: Store, watch: Watch) -> int:
         due: float | None = None
         try:
             _send(message, watch)
+            faults.point("watch.sent")
             sent += 1
         except TryAgain as error:
             reason = error.reason

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import threading
 from typing import Any
 
@@ -15,7 +12,7 @@ import sqlalchemy as sa
 from node import audit
 from node.config import Config
 from node.queries import Queries
-from node.schema import alarms, baselines, watch_states
+from node.schema import baselines, watch_states
 from node.store import Store
 from node.watch import course as courses
 from node.watch import serve as loop
@@ -202,37 +199,6 @@ def test_what_breaks_before_the_commit_of_an_alarm_loses_and_doubles_nothing(
     assert len(opened) == len(queries.alarms()) == len({one.body["channel"] for one in opened}) > 0
     told = [message for message in store.due_messages(100) if message.body["event"] == "alarm.opened"]
     assert len(told) == len(opened)
-    live = {family: text for family, (_, text) in _states(store).items() if family != "*"}
-    assert live == _replayed(store, settings)
-
-
-KILLED = """
-import os, signal, sys
-from node.store import Store
-from tests.watching import config, run, watching
-real = Store._open
-def dies(self, *given):
-    real(self, *given)
-    os.kill(os.getpid(), signal.SIGKILL)
-Store._open = dies
-run(watching(Store(sys.argv[1]), config()))
-"""
-
-
-def test_a_kill_in_mid_alarm_loses_and_doubles_nothing(
-    store: Store, database: str, queries: Queries, traffic: Traffic
-) -> None:
-    settings = config()
-    traffic.add(list(usual(400, 1)))
-    accepted(store, settings)
-    traffic.add(list(usual(30, 3, device="C", shift=2.0)))
-    died = subprocess.run([sys.executable, "-c", KILLED, database], capture_output=True, text=True)
-    assert died.returncode == -signal.SIGKILL, died.stderr
-    assert queries.alarms() == []
-    run(watching(store, settings))
-    with store.engine.connect() as connection:
-        channels = list(connection.execute(sa.select(alarms.c.channel)).scalars())
-    assert channels and len(channels) == len(set(channels)) == len(_events(store, "alarm.opened"))
     live = {family: text for family, (_, text) in _states(store).items() if family != "*"}
     assert live == _replayed(store, settings)
 
