@@ -124,8 +124,8 @@ class Learnt(NamedTuple):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Learnt:
         """What `to_json` gave."""
-        arrays = (np.array(data[key]) for key in ("means", "mu", "half"))
-        return cls(int(data["studies"]), *arrays, tuple(np.array(one) for one in data["recent"]))
+        means, mu, half = (np.array(data[key]) for key in ("means", "mu", "half"))
+        return cls(int(data["studies"]), means, mu, half, tuple(np.array(one) for one in data["recent"]))
 
 
 def bet(state: Learnt, z: Floats, normal: Normal) -> tuple[Learnt, Floats]:
