@@ -89,7 +89,7 @@ TYPES: Mapping[str, str] = {
     "peer.away": "alarm: a peer takes no association, or stores nothing; what is for it waits; body: reason",
     "peer.back": "it is well again, and what waits for it is due at once; body: seconds that it was away",
     "notice": "a fact that monitoring saw: a new category, or evidence on its way to an alarm; body: channel, what",
-    "alarm.opened": "an alarm was raised; body: channel, what it says, since when, example studies",
+    "alarm.opened": "an alarm was raised; body: channel, episode, what it says, since when, example studies",
     "alarm.acknowledged": "a person has seen an alarm; body: by, why",
     "alarm.resolved": "a person said what an alarm was; body: by, why, resolution",
     "alarm.cleared": "an alarm is over; body: why, the state in which it was",
