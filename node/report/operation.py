@@ -56,12 +56,12 @@ def _outcome_row(key: str, count: Counter[str]) -> tuple[str, ...]:
 def turnaround(month: Month) -> Section:
     """How long each step took."""
     now = [job for job in month.jobs if job.newest and job.state == "done" and job.finished and job.closed]
-    sent = [one for one in month.deliveries if one.newest and one.finished and one.state in ("delivered", "committed")]
+    sent = [one for one in month.sent if one.newest and one.finished]
     steps: list[tuple[str, list[float]]] = [
         ("First instance to study complete", [job.closed - job.received for job in now if job.closed]),
         ("Study complete to result made", [job.finished - job.closed for job in now if job.finished and job.closed]),
         ("Result made to delivered", [one.finished - one.created for one in sent if one.finished]),
-        ("First instance to delivered", [one.finished - one.received for one in sent if one.finished]),
+        ("First instance to delivered", month.delivered_after),
     ]
     rows = tuple(
         (name, f"{len(values):,}", *(seconds(quantile(values, q)) for q in (0.5, 0.9, 0.99, 1.0)))

@@ -13,6 +13,7 @@ from node.audit import Event
 from node.report.document import Block, Section, Table, Text, seconds
 from node.report.month import Month
 from node.schema import jobs
+from node.watch.observe import family_of
 
 _MOST = 40  # changes that are listed
 _SECRET = ("hash", "digest", "root", "signature", "key")  # long values that are shortened
@@ -30,8 +31,6 @@ _CHANGES = (
 
 def alarms(month: Month) -> Section:
     """What monitoring raised, and what became of it."""
-    if "alarms" not in month.has:
-        return Section("Alarms of monitoring", (Text("This node keeps no alarms."),))
     if not month.alarms:
         return Section("Alarms of monitoring", (Text("No alarm was open in this month."),))
     rows = tuple(
@@ -76,7 +75,8 @@ def models(connection: sa.Connection, month: Month) -> Section:
     for row in seen:
         told = json.loads(row.model)
         name = f"{told.get('name', '?')} {told.get('version', '')}".strip()
-        here = sum(job.pipeline == row.pipeline and job.model == name and job.state == "done" for job in month.jobs)
+        model = family_of("", told, "")[1]
+        here = sum(job.pipeline == row.pipeline and job.model == model and job.state == "done" for job in month.jobs)
         digest = str(told.get("digest", ""))[:12]
         rows.append((row.pipeline, name, digest, _day(row.first), _day(row.last), f"{here:,}", f"{row.count:,}"))
     if not rows:
@@ -138,9 +138,6 @@ def limits(month: Month) -> Section:
     ]
     if not month.period.complete:
         lines.insert(0, "The month is not over: all numbers are of the part that has passed.")
-    missing = [name for name in ("labels", "reviews", "alarms") if name not in month.has]
-    if missing:
-        lines.append(f"This node keeps no {', no '.join(missing)}: what depends on them is not said.")
     return Section("What this report cannot say", tuple(Text(line) for line in lines))
 
 
