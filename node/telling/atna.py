@@ -65,6 +65,7 @@ KINDS: dict[str, Kind] = {
     "delivery.failed": Kind(_TRANSFERRED, "C", outcome=SERIOUS),
     "review.given": Kind(_ACCESSED, "U"),
     "label.added": Kind(_IMPORT, "C"),
+    "label.withdrawn": Kind(_ACCESSED, "U"),
     "patient.erased": Kind(_PATIENT, "D"),
     "audit.verified": Kind(_LOG_USED, "R"),
     "audit.exported": Kind(_LOG_USED, "R"),

@@ -28,12 +28,13 @@ class _Body(BaseModel):
 
 
 class Label(_Body):
-    """A report's word on one finding of one study; `study`: its UID or accession number, as `by` says."""
+    """A report's word on one finding of one study; `study`: its UID or accession number, as `by` says; `value`: None
+    (null) withdraws what the source said."""
 
     study: Annotated[Line, Field(max_length=64)]
     by: Literal["accession", "study"]
     finding: Annotated[Line, Field(max_length=64)]
-    value: Annotated[bool, Field(strict=True)]
+    value: Annotated[bool, Field(strict=True)] | None
     date: date
     source: Annotated[Line, Field(max_length=64)]
 
