@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node import config as configuration
-from node import options, screens
+from node import options, papers, screens
 from node.config import Config
 from node.errors import ConfigError, TryAgain
 from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -129,7 +129,7 @@ def heads(
 @app.command()
 def export(
     format: Annotated[str, typer.Option(help="csv, jsonl, atna (DICOM PS3.15) or fhir (R4 AuditEvent).")] = "jsonl",
-    out: Annotated[Path | None, typer.Option(help="The file; default: standard output.")] = None,
+    out: Annotated[Path, typer.Option(help="The file; -: standard output.")] = papers.STDOUT,
     since: Annotated[str, typer.Option("--from", help="A date or time (ISO 8601, UTC).")] = "",
     until: Annotated[str, typer.Option("--to", help="Events before it.")] = "~",
     study: Annotated[str | None, typer.Option(help="Of one StudyInstanceUID alone.")] = None,
@@ -148,7 +148,8 @@ def export(
     count = 0
     with contextlib.ExitStack() as stack:
         try:
-            file = sys.stdout if out is None else stack.enter_context(out.open("w", encoding="utf-8", newline="\n"))
+            to_file = out != papers.STDOUT
+            file = stack.enter_context(out.open("w", encoding="utf-8", newline="\n")) if to_file else sys.stdout
         except OSError as error:
             raise ConfigError(str(out), f"cannot be written ({error.strerror})") from error
         patients = lru_cache(10_000)(queries.patient_digests)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 from rich.table import Table
 
 from node import config as configuration
-from node import modes, options, screens
+from node import modes, options, papers, screens
 from node.config import Config
 from node.errors import ConfigError, GiveUp
 from node.modes import MODES
@@ -150,19 +149,20 @@ def compare(
     pipeline: Annotated[str | None, typer.Option(help="Where several pipelines have such versions.")] = None,
     begin: Annotated[str | None, typer.Option("--from", help="YYYY-MM-DD, UTC: jobs that ended from then on.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="YYYY-MM-DD, UTC: jobs that ended before it.")] = None,
-    html: Annotated[bool, typer.Option("--html", help="Print one HTML page.")] = False,
+    html: papers.HtmlOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """How far two versions of a model agree on the studies that both have read, and on which they do not."""
     from node import comparison_page as shown
 
+    papers.check(html, json=json)
     found = _opened(config)[2].compare(old, new, pipeline, _day(begin, "--from"), _day(end, "--to"))
+    if html is not None:
+        papers.put({html: shown.page(found).encode()})
     if json:
         screens.as_json(shown.plain(found))
-    elif html:
-        sys.stdout.write(shown.page(found))
-    else:
+    elif html is None:
         _print_comparison(found)
 
 

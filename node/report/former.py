@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from node import concordance
 from node.concordance import Held
 from node.rates import Rate, Z, apart, rate
 from node.report.document import Block, Section, Table, Text, quantile, seconds
 from node.report.month import Month
-from node.report.results import enough, positive, said
+from node.report.results import named, positive
 from node.report.small import FEW, lacking
 
-_COLUMNS = ("", "Month before", "This month", "Difference (95 % interval)")
+_COLUMNS = ("", "Month before", "This month", "Difference (95 % interval)", "Beyond chance")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Compared:
     @property
     def row(self) -> tuple[str, ...]:
         """As a row under _COLUMNS."""
-        return self.what, self.old, self.new, self.difference
+        return self.what, self.old, self.new, self.difference, "yes" if self.beyond else ""
 
 
 def compared(old: Month, new: Month, now: float) -> Section:
@@ -40,31 +41,29 @@ def compared(old: Month, new: Month, now: float) -> Section:
         nothing = f"Nothing was received or run in {old.period.name}: there is nothing to compare."
         return Section(title, (Text(nothing),))
     service = [*_volumes(old, new, now), *_shares(old, new), *_turnaround(old, new)]
-    models = [*_models(old, new)]
-    blocks: list[Block] = [Table("The service", _COLUMNS, tuple(one.row for one in service))]
-    if models:
-        blocks.append(Table("What the models said, and how it stands to labels", _COLUMNS,
-                            tuple(one.row for one in models)))  # fmt: skip
-    blocks += [Text(_alone(old, new)), Text(_verdict([*service, *models])), Text(
+    models = {title: lines for title, lines in _models(old, new) if lines}
+    blocks: list[Block] = [Text(_alone(old, new)), Text(_verdict([*service, *chain(*models.values())]))]
+    for of, lines in {"The service": service, **models}.items():
+        blocks.append(Table(of, _COLUMNS, tuple(one.row for one in lines)))
+    blocks.append(Text(
         f"What is of fewer than {FEW} studies in either month is left out. A difference whose interval holds 0 is one "
         "that chance makes between equal months; the fewer studies, the wider the interval, and the larger a change "
         "that it hides. Gap: how far the two distributions of a probability lie apart at most, as a share of studies, "
-        "and up to where chance alone brings it in 95 of 100 pairs of equal months.", True)]  # fmt: skip
+        "and up to where chance alone brings it in 95 of 100 pairs of equal months.", True))  # fmt: skip
     return Section(title, tuple(one for one in blocks if not isinstance(one, Text) or one.text))
 
 
 def _verdict(lines: Sequence[Compared]) -> str:
     tested = [one for one in lines if one.beyond is not None]
-    beyond = [one.what for one in tested if one.beyond]
-    if not tested:
-        return ""
-    told = f"{len(beyond)} of {len(tested)} differences with an interval are larger than chance makes likely"
-    return (f"{told}{': ' + '; '.join(beyond) if beyond else ''}. Between equal months about one in twenty would be, "
-            f"here {len(tested) / 20:.1f}.")  # fmt: skip
+    beyond = sum(bool(one.beyond) for one in tested)
+    return "" if not tested else (
+        f"{beyond} of {len(tested)} differences are larger than chance makes likely. Between equal months about one in "
+        f"twenty would be, here {len(tested) / 20:.1f}.")  # fmt: skip
 
 
 def _alone(old: Month, new: Month) -> str:
-    before, after = ({f"{one.pipeline}, {one.model}" for one in month.said} for month in (old, new))
+    names = named((*old.said, *new.said))
+    before, after = ({names[one.pipeline, one.model] for one in month.said} for month in (old, new))
     told = [f"{word} only: {', '.join(sorted(names))}." for word, names in (
         (f"In {old.period.name}", before - after), (f"In {new.period.name}", after - before)) if names]  # fmt: skip
     return " ".join(told)
@@ -109,30 +108,29 @@ def _turnaround(old: Month, new: Month) -> Iterator[Compared]:
             yield Compared(what, seconds(a), seconds(b), f"{sign}{seconds(abs(b - a))}")
 
 
-def _models(old: Month, new: Month) -> Iterator[Compared]:
-    before = {key: rows for key, rows in enough(_exact(old))}
-    names = dict(zip(_exact(new), said(new), strict=True))
-    for key, rows in enough(_exact(new)):
-        if key not in before:
-            continue
-        _, model, finding = names[key]
-        name, former = f"{finding} ({model})", before[key]
-        yield from _rates(f"{name}: positive", positive(former), positive(rows))
-        yield from _probabilities(name, *([row.p for row in some if row.p is not None] for some in (former, rows)))
-        yield from _agreement(name, former, rows)
+def _models(old: Month, new: Month) -> Iterator[tuple[str, list[Compared]]]:
+    """A finding of a model that ran in both months, by name, and its lines."""
+    before = {(one.pipeline, one.model): one for one in old.said}
+    names = named((*old.said, *new.said))
+    for one in new.said:
+        former = before.get((one.pipeline, one.model))
+        for finding, rows in one.held.items() if former else ():
+            once = former.held.get(finding, ()) if former else ()
+            if min(len(once), len(rows)) >= FEW:
+                yield f"{finding} ({names[one.pipeline, one.model]})", [
+                    *_rates("Positive", positive(once), positive(rows)),
+                    *_probabilities(*([row.p for row in some if row.p is not None] for some in (once, rows))),
+                    *_agreement(once, rows),
+                ]  # fmt: skip
 
 
-def _exact(month: Month) -> dict[tuple[str, str, str], Sequence[Held]]:
-    return {(one.pipeline, one.model, finding): rows for one in month.said for finding, rows in one.held.items()}
-
-
-def _agreement(name: str, old: Sequence[Held], new: Sequence[Held]) -> Iterator[Compared]:
+def _agreement(old: Sequence[Held], new: Sequence[Held]) -> Iterator[Compared]:
     a, b = concordance.decided(old), concordance.decided(new)
     if any(lacking(one.sensitivity.of, one.specificity.of) for one in (a, b)):
         return
-    yield from _rates(f"{name}: sensitivity", a.sensitivity, b.sensitivity)
-    yield from _rates(f"{name}: specificity", a.specificity, b.specificity)
-    yield from _rates(f"{name}: positive predictive value", a.predictive_value, b.predictive_value)
+    yield from _rates("Sensitivity", a.sensitivity, b.sensitivity)
+    yield from _rates("Specificity", a.specificity, b.specificity)
+    yield from _rates("Positive predictive value", a.predictive_value, b.predictive_value)
 
 
 def _rates(what: str, old: Rate, new: Rate) -> Iterator[Compared]:
@@ -148,17 +146,17 @@ def _percent(one: Rate) -> str:
     return f"{100 * (one.value or 0.0):.1f} % of {one.of:,}"
 
 
-def _probabilities(name: str, old: Sequence[float], new: Sequence[float]) -> Iterator[Compared]:
+def _probabilities(old: Sequence[float], new: Sequence[float]) -> Iterator[Compared]:
     """Means, with the interval of Welch (Biometrika 1947;34:28) in its form for large samples, and the largest gap of
     the distributions (Smirnov 1948)."""
     if min(len(old), len(new)) < FEW:
         return
     (a, wide), (b, other) = _mean(old), _mean(new)
     half = Z * math.hypot(wide, other)
-    yield Compared(f"{name}: mean probability", f"{a:.3f}", f"{b:.3f}",
+    yield Compared("Mean probability", f"{a:.3f}", f"{b:.3f}",
                    f"{b - a:+.3f} ({b - a - half:+.3f} to {b - a + half:+.3f})", abs(b - a) > half)  # fmt: skip
     found, chance = gap(old, new), 1.358 * math.sqrt((len(old) + len(new)) / (len(old) * len(new)))
-    yield Compared(f"{name}: gap of the distributions", "", "", f"{100 * found:.1f} % (by chance up to "
+    yield Compared("Gap of the distributions", "", "", f"{100 * found:.1f} % (by chance up to "
                    f"{100 * chance:.1f})", found > chance)  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,8 @@ DEVICE = ("device.Manufacturer", "device.ManufacturerModelName")
 TOLD = ("node.started", "node.configured", "node.stopped", "clock.stepped", "loop.ended", "model.", "route.",
         "baseline.", "alarm.", "audit.", "notice", "golden.", "peer.away", "spool.full", "spool.missing",
         "patient.erased", "association.burst", "web.refused")  # fmt: skip
+
+REFUSALS = ("association.refused", "instance.refused", "web.refused", "message.refused")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Month:
     jobs: tuple[JobRow, ...]
     deliveries: tuple[DeliveryRow, ...]
     events: Mapping[str, int]  # type: how many
+    refused: Mapping[str, int]  # type: how many times, since one event may stand for several
     told: tuple[Event, ...]
     said: tuple[Read, ...]  # by each model, with what is known of it now
     reviews: tuple[tuple[str, str], ...]  # verdict, and by which way it came
@@ -136,11 +139,19 @@ def read(connection: sa.Connection, when: Period) -> Month:
     return Month(
         when, tuple(begun), {(row[0], row[1]): (row[2], row[3], int(row[4])) for row in came},
         tuple(_jobs(connection, when)), tuple(_deliveries(connection, when)),
-        {type_: count for type_, count in counts},
+        {type_: count for type_, count in counts}, _refused(connection, within),
         tuple(Event(r.seq, r.at, r.type, r.actor, r.object, json.loads(r.body), r.prev_hash, r.hash) for r in told),
         tuple(concordance.read(connection, None, when.start, when.end)), tuple(_reviews(connection, when)),
         tuple(_alarms(connection, when)),
     )  # fmt: skip
+
+
+def _refused(connection: sa.Connection, within: Any) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    query = sa.select(events.c.type, events.c.body).where(within, events.c.type.in_(REFUSALS))
+    for type_, text in connection.execute(query):
+        found[type_] += json.loads(text).get("count", 1)
+    return dict(found)
 
 
 def _jobs(connection: sa.Connection, when: Period) -> list[JobRow]:

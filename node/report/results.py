@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from node import concordance
-from node.concordance import Held
+from node.concordance import Held, Read
 from node.rates import Rate, rate
 from node.report.document import Bars, Block, Section, Table, Text, interval, share
 from node.report.month import Month
@@ -26,15 +26,24 @@ Said = Mapping[tuple[str, str, str], Sequence[Held]]
 """(pipeline, model, finding) -> a row for each study."""
 
 
+def short_of(model: str) -> str:
+    """Name and version of a model as a family names it, without its digest."""
+    return _DIGEST.sub("", model)
+
+
+def named(found: Iterable[Read]) -> Mapping[tuple[str, str], str]:
+    """(pipeline, model) -> what people call the model: name and version, and its digest only where two have these."""
+    keys = {(one.pipeline, one.model) for one in found}
+    count = Counter((pipeline, short_of(model)) for pipeline, model in keys)
+    return {(pipeline, model): short_of(model) if count[pipeline, short_of(model)] == 1 else model
+            for pipeline, model in sorted(keys)}  # fmt: skip
+
+
 def said(month: Month) -> Said:
-    """What each model said of each finding. A model is named by its version alone, where that tells it from others."""
-    short = Counter((one.pipeline, _DIGEST.sub("", one.model)) for one in month.said)
-    found: dict[tuple[str, str, str], Sequence[Held]] = {}
-    for one in month.said:
-        name = _DIGEST.sub("", one.model)
-        model = name if short[one.pipeline, name] == 1 else one.model
-        found |= {(one.pipeline, model, finding): rows for finding, rows in one.held.items()}
-    return found
+    """What each model said of each finding."""
+    names = named(month.said)
+    return {(one.pipeline, names[one.pipeline, one.model], finding): rows
+            for one in month.said for finding, rows in one.held.items()}  # fmt: skip
 
 
 def enough(found: Said) -> Iterator[tuple[tuple[str, str, str], Sequence[Held]]]:
@@ -200,7 +209,8 @@ def _reviews(month: Month) -> Iterator[Block]:
     counts = Counter(month.reviews)
     rows = tuple((verdict, way, f"{count:,}") for (verdict, way), count in sorted(counts.items()))
     yield Table("Reviews: people's verdicts on results", ("Verdict", "By way of", "Reviews"), rows, 2)
-    taken = [(f"{one.pipeline}, {one.model}", rate(sum(one.accepted), len(one.accepted))) for one in month.said]
+    names = named(month.said)
+    taken = [(names[one.pipeline, one.model], rate(sum(one.accepted), len(one.accepted))) for one in month.said]
     yield Table("Results of the month that a person looked at, by their last review",
                 ("Model", "Results", "Accepted as they were"),
                 tuple((name, f"{one.of:,}", shown(one)) for name, one in taken if one.of))  # fmt: skip

@@ -112,18 +112,19 @@ def test_a_month_is_held_against_the_one_before(store: Store) -> None:
     fill(store, 400, seed=5, labelled=True, start=START - 30.5 * DAY, first=1001)
     old, new = _month(store, "2026-09"), _month(store)
     told = former.compared(old, new, NOW)
-    rows = {row[0]: row[1:] for table in _tables(told).values() for row in table.rows}
+    tables = {title: {row[0]: row[1:] for row in table.rows} for title, table in _tables(told).items()}
     assert told.title == "Compared with 2026-09"
-    assert rows["Studies received"][:2] == (f"{len(old.studies)} ({len(old.studies) / 30:.1f} a day)", f"{len(new.studies)} ({len(new.studies) / 31:.1f} a day)")
+    assert tables["The service"]["Studies received"][:2] == (
+        f"{len(old.studies)} ({len(old.studies) / 30:.1f} a day)", f"{len(new.studies)} ({len(new.studies) / 31:.1f} a day)")  # fmt: skip
+    assert "First instance to delivered, median" in tables["The service"]
     a, b = (Concordances(store.engine).of(None, start, end)[0].findings[1].parts[0].decisions.sensitivity
             for start, end in ((old.period.start, START), (START, END)))  # fmt: skip
-    name = "pleural effusion (cxr-triage 1.0.0)"
+    effusion = tables["pleural effusion (cxr-triage 1.0.0)"]
     difference = apart(a, b)
-    assert difference is not None and rows[f"{name}: sensitivity"][2].startswith(f"{100 * difference[0]:+.1f} points (")
-    assert rows[f"{name}: positive"][0].endswith(f" % of {old.said[0].results}")
-    assert "First instance to delivered, median" in rows and f"{name}: gap of the distributions" in rows
-    assert "differences with an interval are larger than chance makes likely" in _words(told)
-    assert "mass" not in " ".join(name for name in rows if "sensitivity" in name), "too few were reported positive"
+    assert difference is not None and effusion["Sensitivity"][2].startswith(f"{100 * difference[0]:+.1f} points (")
+    assert effusion["Positive"][0].endswith(f" % of {old.said[0].results}") and "Gap of the distributions" in effusion
+    assert "differences are larger than chance makes likely" in _words(told)
+    assert "Sensitivity" not in tables["<b>mass</b> (cxr-triage 1.0.0)"], "too few were reported positive"
 
 
 def test_the_first_month_has_nothing_before_it(store: Store) -> None:
