@@ -15,7 +15,7 @@ from node import config as configuration
 from node import options, papers, screens
 from node.config import Config
 from node.errors import ConfigError, TryAgain
-from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from node.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, WhyOption
 
 if TYPE_CHECKING:
     from node.proof.heads import Keys
@@ -33,10 +33,8 @@ def user() -> str:
 
 def opened(path: Path) -> tuple[Config, Queries, Store]:
     """The configuration and both sides of its database. Raises ConfigError where there is none yet."""
-    from node.store import Store
-
-    settings = configuration.load(path)
-    return settings, options.queries(settings), Store(settings.node.database)
+    settings, store = options.opened(path)
+    return settings, options.queries(settings), store
 
 
 @app.command()
@@ -178,17 +176,11 @@ def _time(text: str, default: str = "") -> str:
 @app.command()
 def erase(
     patient: Annotated[str, typer.Option(help="The PatientID.")],
-    by: Annotated[str, typer.Option(help="Who orders it.")],
-    why: Annotated[str, typer.Option(help="Why, in words that name no patient.")],
+    by: ByOption,
+    why: WhyOption,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Erase who a patient is beside the log, whose events name a digest; the log still holds."""
-    _, _, store = opened(config)
-    _named(by, why)
+    _, store = options.opened(config)
     gone = store.erase_patient(patient, by, why)
     screens.out.print(f"{gone} rows erased; files in the spool stay until they are purged")
-
-
-def _named(*texts: str) -> None:
-    if not all(text.strip() for text in texts):
-        raise typer.BadParameter("--by and --why want words")

@@ -11,8 +11,7 @@ import typer
 from node import config as configuration
 from node import options, screens
 from node.errors import GiveUp
-from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from node.watch_commands import ByOption, WhyOption, opened
+from node.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, WhyOption
 
 app = typer.Typer(no_args_is_help=True, help="What is normal for a model at this site.", rich_markup_mode=None)
 
@@ -29,7 +28,7 @@ def build(
     from node.watch import normal, propose, sources
     from node.watch.serve import budgets, family_named
 
-    settings, store = opened(config)
+    settings, store = options.opened(config)
     site = settings.watch.site
     with store.engine.connect().execution_options(reading=True) as connection:
         found = propose.families(connection, family, site, sources.SOURCES)
@@ -84,7 +83,7 @@ def accept(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """You say that this is normal. The one before is retired; open alarms of the model are over."""
-    _, store = opened(config)
+    _, store = options.opened(config)
     store.accept_baseline(key, by, why)
     screens.out.print(f"baseline {key}: accepted by {by}; the watch begins anew with it", markup=False)
 

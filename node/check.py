@@ -16,7 +16,7 @@ from models.shelf import Shelf, bundled
 from node import peers, schema, tls, variants
 from node.config import Config, without_password
 from node.errors import ConfigError, TryAgain
-from node.modes import SAYS
+from node.modes import SAYS, Mode, in_force
 from node.peers.commitment import offers_commitment
 from node.peers.find import takes_queries
 from node.queries import open_queries
@@ -46,6 +46,7 @@ def check(config: Config, echo: bool = True) -> Iterator[Line]:
     """Yield what is found, area by area; nothing is changed."""
     yield from _node(config)
     yield from _tls(config)
+    yield from _web(config)
     yield from _database(config)
     yield from _routes(config)
     yield from _pipelines(config)
@@ -61,11 +62,12 @@ def explain_study(config: Config, folder: Path) -> Iterator[Line]:
     yield Line("study", study.StudyInstanceUID, None, f"{instances} instances in {len(study.series)} series, "
                f"{study.skipped_files} other files")  # fmt: skip
     senders = [peer.name for peer in config.peers if "store" in peer.may]
-    plan = routes.plan(headers, senders)
+    promoted, stored = _decided(config)
+    plan = routes.plan(headers, senders, stored)
     for answer in plan.answers:
         yield Line("route", answer.route, answer.takes, answer.reason)
     for name, named_by, to, priority in plan.jobs:
-        pipeline = registry.load(name, Shelf(bundled(), *config.work.models), "cpu")
+        pipeline = variants.load(variants.live(name, promoted), config)
         try:
             series = pipeline.select(study)
         except Unsuitable as error:
@@ -154,6 +156,22 @@ def _own_key(path: Path, own: certificates.Facts) -> Line:
     return Line("tls", "key", True, "belongs to the certificate")
 
 
+def _web(config: Config) -> Iterator[Line]:
+    web = config.web
+    if not web.port:
+        return
+    from node.web.tokens import Tokens  # with the web server, which no other command needs
+
+    where = f"{'https' if web.tls else 'http'}://{web.host}:{web.port}"
+    try:
+        told = f"{len(Tokens(web.token_file))} callers have a token"
+    except ConfigError as error:
+        yield Line("web", where, False, str(error))
+        return
+    anybody = "; /metrics and /healthz answer anybody" if web.open_metrics or web.is_local else ""
+    yield Line("web", where, True, told + anybody)
+
+
 def _database(config: Config) -> Iterator[Line]:
     url = without_password(config.node.database)
     file = config.node.database.removeprefix("sqlite:///")
@@ -177,6 +195,8 @@ def _database(config: Config) -> Iterator[Line]:
 
 def _routes(config: Config) -> Iterator[Line]:
     Routes(config, registry.names())  # raises ConfigError for what cannot work
+    stored = _decided(config)[1]
+    force = in_force({route.name: route.mode for route in config.routes}, stored)
     for route in config.routes:
         wanted = ", ".join(f"{key} {_condition(value)}" for key, value in route.match.items()) or "every study"
         quiet = config.node.quiet_time if route.quiet_time is None else route.quiet_time
@@ -190,19 +210,20 @@ def _routes(config: Config) -> Iterator[Line]:
         complete = f"complete {quietly}{without}, {wait:g} s at most"
         if route.shadow:
             text += f"; beside it, never sent: {', '.join(route.shadow)}"
-        if route.mode != "live":
-            text += f"; {route.mode}: {SAYS[route.mode]}"
+        mode = force[route.name]
+        if mode != "live":
+            text += f"; {mode}{' (set since)' if mode != route.mode else ''}: {SAYS[mode]}"
         yield Line("route", route.name, bool(route.send_to) or None, f"{text}; {complete}")
     if not config.routes:
         yield Line("route", "none", False, "no [[route]]: studies would be kept, and nothing would run")
 
 
 def _pipelines(config: Config) -> Iterator[Line]:
-    for name in variants.wanted(config, _promoted(config)):
+    for name in variants.wanted(config, _decided(config)[0]):
         try:
             pipeline = variants.load(name, config)
             model = pipeline.model
-        except ModelError as error:
+        except (ModelError, ConfigError) as error:
             yield Line("pipeline", name, False, str(error))
             continue
         yield Line("pipeline", name, True, f"{pipeline.version}, takes {pipeline.accepts.words()}")
@@ -211,16 +232,17 @@ def _pipelines(config: Config) -> Iterator[Line]:
     yield _device(config.work.device)
 
 
-def _promoted(config: Config) -> dict[str, str]:
-    """What a person made live, where there is a database that knows it."""
+def _decided(config: Config) -> tuple[dict[str, str], dict[str, Mode]]:
+    """Which versions people made live, and which modes were set, where there is a database that knows it."""
     url = config.node.database
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-        return {}
+        return {}, {}
     try:
         queries = open_queries(url)
-        return queries.promoted() if queries.schema_version() == schema.newest_version() else {}
+        known = queries.schema_version() == schema.newest_version()
+        return (queries.promoted(), queries.stored_modes()) if known else ({}, {})
     except (TryAgain, ModuleNotFoundError):  # told where the database is looked at
-        return {}
+        return {}, {}
 
 
 def _device(wanted: str) -> Line:

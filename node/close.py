@@ -133,8 +133,10 @@ class Close:
         if stored:  # they may have changed since the study was first looked at
             plan = plan_of(instances, self._routes, self._spool, stored)
         jobs = [NewJob(pipeline, routes, peers, priority) for pipeline, routes, peers, priority in plan.jobs]
-        live = {variants.live(job.pipeline, self._queries.promoted()) for job in jobs}
-        jobs += [NewJob(name, routes, (), priority) for name, routes, priority in plan.candidates if name not in live]
+        promoted = self._queries.promoted()
+        live = {variants.live(job.pipeline, promoted) for job in jobs}
+        beside = [one for one in plan.candidates if variants.live(one[0], promoted) not in live]
+        jobs += [NewJob(name, routes, (), priority) for name, routes, priority in beside]
         told: dict[str, Any] = {
             "instances": len(instances),
             "series": len({one.series_uid for one in instances}),

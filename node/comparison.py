@@ -1,8 +1,10 @@
-"""`overread compare`: two versions of a model on the studies that both have read, from the features of their jobs."""
+"""`overread compare`: two versions of a pipeline's model, or of its code, on the studies that both have read, from the
+features of their jobs."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.agreement import Agreement, Difference, agreement, difference
-from node.errors import GiveUp
+from node.errors import ConfigError, GiveUp
 from node.schema import features, jobs, studies
 from pipelines import registry
 
@@ -82,17 +84,22 @@ def compare(
     connection: sa.Connection, old: str, new: str, pipeline: str | None = None, begin: float | None = None,
     end: float | None = None,
 ) -> Comparison:  # fmt: skip
-    """Compare two versions of a pipeline's model on the newest revision of each study that both have read.
+    """Compare two versions on the newest revision of each study that both have read. A version: see pipelines.registry;
+    where several jobs of a revision fit it, that of the live variant counts.
 
-    `begin`, `end`: seconds since the epoch, of the jobs' ends. Raises GiveUp when they have no study in common, or when
-    several pipelines have and none is named.
+    `begin`, `end`: seconds since the epoch, of the jobs' ends. Raises ConfigError for versions that are one, or not of
+    one kind; GiveUp when they have no study in common, or when several pipelines have and none is named.
     """
+    kinds = [tuple(part is None for part in registry.parts(version)) for version in (old, new)]
+    if kinds[0] != kinds[1] or old == new:
+        raise ConfigError(f"{old} and {new}", "want two versions of the model, such as 1.0.0 and 1.1.0, or two of a "
+                          "pipeline's code, such as code-1.0.0 and code-1.1.0")  # fmt: skip
     done = _done(connection, (old, new), pipeline, begin, end)
     named = sorted({key[0] for key, made in done.items() if {old, new} <= set(made)})
     if len(named) > 1:
         raise GiveUp(f"{' and '.join(named)} have such versions: name one with --pipeline")
     if not named:
-        raise GiveUp(f"no study was read by both {old} and {new}: name the new one in `shadow` of a route")
+        raise GiveUp(f"no study was read by both {old} and {new}{_by(done)}: name the new one in `shadow` of a route")
     newest: dict[int, tuple[int, int, int]] = {}
     alone = {old: set[int](), new: set[int]()}
     for (of, study, revision), made in done.items():
@@ -106,8 +113,14 @@ def compare(
                       examples_of(pairs))  # fmt: skip
 
 
+def _by(done: Mapping[tuple[str, int, int], Mapping[str, int]]) -> str:
+    """In words, how many studies each version has read, where any has."""
+    count = Counter(version for version, _ in {(v, key[:2]) for key, made in done.items() for v in made})
+    return f" ({', '.join(f'{version} has read {n}' for version, n in sorted(count.items()))})" if count else ""
+
+
 def read_by_both(connection: sa.Connection, pipeline: str, old: str, new: str) -> int:
-    """How many studies two versions of a pipeline's model have both read."""
+    """How many studies two versions of a pipeline have both read."""
     done = _done(connection, (old, new), pipeline, None, None)
     return len({study for (_, study, _), made in done.items() if {old, new} <= set(made)})
 
@@ -115,7 +128,7 @@ def read_by_both(connection: sa.Connection, pipeline: str, old: str, new: str) -
 def _done(
     connection: sa.Connection, versions: Sequence[str], pipeline: str | None, begin: float | None, end: float | None
 ) -> dict[tuple[str, int, int], dict[str, int]]:
-    """(pipeline, study, revision) -> version of the model -> job, of what ended well."""
+    """(pipeline, study, revision) -> version -> job, of what ended well."""
     query = sa.select(jobs.c.id, jobs.c.pipeline, jobs.c.study_id, jobs.c.revision, jobs.c.model).where(
         jobs.c.state == "done", jobs.c.model.is_not(None)
     )
@@ -123,12 +136,15 @@ def _done(
         query = query.where(jobs.c.finished_at >= begin)
     if end is not None:
         query = query.where(jobs.c.finished_at < end)
+    wanted = {version: registry.parts(version) for version in versions}
     found: dict[tuple[str, int, int], dict[str, int]] = {}
-    for row in connection.execute(query.order_by(jobs.c.id)):
+    for row in sorted(connection.execute(query), key=lambda one: ("@" in one.pipeline, one.id)):  # what is live first
         name = registry.split(row.pipeline)[0]
-        version = json.loads(row.model).get("version")
-        if version in versions and pipeline in (None, name):
-            found.setdefault((name, row.study_id, row.revision), {})[version] = row.id
+        model = json.loads(row.model)
+        for version, (of_model, of_code) in wanted.items():
+            fits = of_model in (None, model.get("version")) and of_code in (None, model.get("pipeline_version"))
+            if fits and pipeline in (None, name):
+                found.setdefault((name, row.study_id, row.revision), {}).setdefault(version, row.id)
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from node.agreement import Agreement, Difference
 from node.comparison import Comparison, Example, Finding, Group
+from pipelines import registry
 
 
 def plain(found: Comparison) -> dict[str, Any]:
@@ -72,7 +73,8 @@ def _difference(of: Difference, digits: int) -> tuple[str, str]:
 
 def title(found: Comparison) -> str:
     """What is compared, in a line."""
-    return f"{found.pipeline}: model {found.old} (old) and {found.new} (new) on {found.studies} studies that both read"
+    what = "model" if registry.parts(found.old)[1] is None else "version"
+    return f"{found.pipeline}: {what} {found.old} (old) and {found.new} (new) on {found.studies} studies that both read"
 
 
 def alone(found: Comparison) -> str:

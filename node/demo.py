@@ -100,7 +100,8 @@ def run(study: Path | None, out: Path, keep: bool) -> int:
                 sheet = out / "contact-sheet.png"
                 contact_sheet.contact_sheet([one.path for one in sent.instances], results, sheet)
                 screens.out.print(f"results as the PACS stored them: {out / 'pacs'}\ncontact sheet: {sheet}")
-            screens.out.print(f"its whole story: overread show {uid[:24]} -c {config_path}")
+            told = f"its whole story: {sys.argv[0]} show {uid[:24]} -c {config_path}"  # to be copied: in one line
+            screens.out.print(told, markup=False, soft_wrap=True)
             if keep:
                 _wait_for_interrupt(config, pacs_port, node)
             return 0 if _went_well(shown) else 1

@@ -65,7 +65,10 @@ POINTS: Mapping[str, str] = {
     "send.report-heard": "the peer's answer is not on record, it was not thanked: it says it again, or is asked again",
     "send.report-taken": "the peer's answer is on record, it was not thanked: committed",
     "review.setting": "a route's mode is written, not committed: it is as it was; whoever set it was told nothing",
+    "review.set": "a route's mode counts, whoever set it was not told: set again, it changes nothing",
+    "review.recording": "a verdict is written, nothing of what waits has moved: as if nobody had given it",
     "review.releasing": "a verdict is written, not committed: nothing goes out; whoever gave it was told nothing",
+    "review.released": "a verdict counts, whoever gave it was not told: given again, nothing is sent twice",
     "send.telling": "our answer about commitment is claimed, not told: told after the sender's start",
     "send.told": "the peer heard our answer, that is not on record: it hears it again",
 }

@@ -35,8 +35,8 @@ class Runs(Protocol):
 
 
 class Golden:
-    """Asks for runs of the golden set and puts their verdicts on record. `stop_rule`: called for each mismatch, after
-    its event is written and before the next job is claimed."""
+    """Asks for runs of the golden set and puts their verdicts on record. `stop_rule`: called for each mismatch with the
+    name of the pipeline or variant, after its event is written and before the next job is claimed."""
 
     def __init__(
         self, store: Store, runner: Runs, pipelines: tuple[str, ...], stop_rule: Stop = _only_tell,
@@ -93,7 +93,7 @@ class Golden:
     def _tell(self, verdict: Verdict) -> None:
         if verdict.word == "mismatch":
             why = f"golden set: {len(verdict.moved)} numbers moved, first: {verdict.moved[0].words()}"
-            log.error("golden mismatch", pipeline=verdict.pipeline, reason=why)
-            self._acts.append((verdict.pipeline, why))
+            log.error("golden mismatch", pipeline=verdict.variant, reason=why)
+            self._acts.append((verdict.variant, why))  # a candidate's must not hold back what is live, nor spare it
         else:
-            log.info(f"golden {verdict.word}", pipeline=verdict.pipeline)
+            log.info(f"golden {verdict.word}", pipeline=verdict.variant)

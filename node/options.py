@@ -7,14 +7,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from node import config as configuration
 from node.config import Config
 from node.errors import ConfigError
 
 if TYPE_CHECKING:
     from node.queries import Queries
+    from node.store import Store
+
+
+def _words(text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("want words: they stand in the audit log")
+    return text
+
 
 ConfigOption = Annotated[Path, typer.Option("-c", "--config", envvar="OVERREAD_CONFIG", help="The configuration file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ByOption = Annotated[str, typer.Option("--by", callback=_words, help="Your name; it stands in the audit log.")]
+WhyOption = Annotated[
+    str, typer.Option("--why", callback=_words, help="The reason, without patient data; it stands in the audit log.")
+]
 DEFAULT_CONFIG = Path("overread.toml")
 
 
@@ -26,3 +39,12 @@ def queries(config: Config) -> Queries:
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         raise ConfigError("node.database", f"{url} does not exist yet; `overread serve` creates it")
     return open_queries(url)
+
+
+def opened(path: Path) -> tuple[Config, Store]:
+    """The configuration and the store of an existing database. Raises ConfigError where there is none yet."""
+    from node.store import Store
+
+    settings = configuration.load(path)
+    queries(settings).dispose()
+    return settings, Store(settings.node.database)

@@ -8,33 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from node import config as configuration
 from node import modes, options, papers, screens
 from node.config import Config
 from node.errors import ConfigError, GiveUp
 from node.modes import MODES
-from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from node.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, WhyOption
 from node.sections import nearest
 
 if TYPE_CHECKING:
     from node.decisions import Decisions
     from node.store import Store
+    from pipelines.base import Pipeline
 
 routes = typer.Typer(no_args_is_help=True, help="Release modes of routes.", rich_markup_mode=None)
 reviews = typer.Typer(no_args_is_help=True, help="People's verdicts on results.", rich_markup_mode=None)
-ByOption = Annotated[str, typer.Option("--by", help="Your name, as the log shall show it.")]
-WhyOption = Annotated[str, typer.Option("--why", help="The reason; no patient data.")]
 
 
 def _opened(path: Path) -> tuple[Config, Store, Decisions]:
     from node.decisions import Decisions
-    from node.store import Store
 
-    settings = configuration.load(path)
-    store = Store(settings.node.database)
-    return settings, store, Decisions(options.queries(settings).engine)
+    settings, store = options.opened(path)
+    return settings, store, Decisions(store.engine)
 
 
 @routes.command("list")
@@ -94,13 +89,10 @@ def review_list(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False)
     if not waiting:
         screens.out.print("nothing is held")
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("result", "study", "rev", "pipeline", "since", "for", "why it waits"):
-        table.add_column(name, overflow="fold")
     for one in waiting:
-        table.add_row(f"job/{one['job_id']}", one["study_uid"], str(one["revision"]), one["pipeline"],
-                      screens.when(one["since"]), ", ".join(one["peers"]), one["reason"])  # fmt: skip
-    screens.out.print(table)
+        told = f"job/{one['job_id']}  {one['pipeline']} of {one['study_uid']}"
+        told += f" (revision {one['revision']}) for {', '.join(one['peers'])}, since {screens.when(one['since'])}: "
+        screens.out.print(told + one["reason"], markup=False, soft_wrap=True)
 
 
 What = Annotated[str, typer.Argument(help="job/ID, a StudyInstanceUID with one result, or an output's SOPInstanceUID.")]
@@ -144,7 +136,7 @@ def _day(text: str | None, option: str) -> float | None:
 
 
 def compare(
-    old: Annotated[str, typer.Argument(help="A version of the model, such as 1.0.0.")],
+    old: Annotated[str, typer.Argument(help="A version of the model (1.0.0) or of the pipeline's code (code-1.0.0).")],
     new: Annotated[str, typer.Argument(help="The other version.")],
     pipeline: Annotated[str | None, typer.Option(help="Where several pipelines have such versions.")] = None,
     begin: Annotated[str | None, typer.Option("--from", help="YYYY-MM-DD, UTC: jobs that ended from then on.")] = None,
@@ -153,10 +145,13 @@ def compare(
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
-    """How far two versions of a model agree on the studies that both have read, and on which they do not."""
+    """How far two versions agree on the studies that both have read, and on which they do not."""
     from node import comparison_page as shown
+    from pipelines import registry
 
     papers.check(html, json=json)
+    if pipeline not in (None, *registry.names()):
+        raise ConfigError("--pipeline", f"no pipeline {pipeline!r}{nearest(str(pipeline), list(registry.names()))}")
     found = _opened(config)[2].compare(old, new, pipeline, _day(begin, "--from"), _day(end, "--to"))
     if html is not None:
         papers.put({html: shown.page(found).encode()})
@@ -186,27 +181,39 @@ def _print_comparison(found: Any) -> None:
 
 def promote(
     pipeline: Annotated[str, typer.Argument(help="A pipeline's name.")],
-    version: Annotated[str, typer.Argument(help="The version of its model that is to be live.")],
+    version: Annotated[str, typer.Argument(help="The version of its model (1.1.0) or code (code-1.1.0) to be live.")],
     by: ByOption,
     why: WhyOption,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Make a version of a pipeline's model the live one, from the next job on."""
+    """Make a version of a pipeline's model or code the live one, from the next job on."""
+    from models.errors import ModelError
     from node import variants
     from pipelines import registry
 
     settings, store, decisions = _opened(config)
     if pipeline not in registry.names():
         raise ConfigError(pipeline, f"no such pipeline{nearest(pipeline, list(registry.names()))}")
-    former = variants.load(variants.live(pipeline, decisions.promoted()), settings).model
-    wanted = variants.load(f"{pipeline}@{version}", settings).model
+    promoted = decisions.promoted()
+    wanted = _made_with(variants.load(variants.live(f"{pipeline}@{version}", promoted), settings))
+    live = variants.live(pipeline, promoted)
+    try:
+        former = _made_with(variants.load(live, settings))
+    except (ModelError, ConfigError):  # it is gone or damaged: the more reason to make another one live
+        former = dict(zip(("version", "pipeline_version"), registry.parts(registry.split(live)[1]), strict=True))
     if former == wanted:
         raise GiveUp(f"{pipeline}: version {version} is live already")
-    in_shadow = any(f"{pipeline}@{former['version']}" in route.shadow for route in settings.routes)
-    told = {"digest": wanted["digest"], "replaced": former["version"], "replaced_digest": former["digest"],
+    of_model, of_code = registry.parts(version)
+    replaced = registry.joined(of_model and former["version"], of_code and former["pipeline_version"])
+    in_shadow = replaced is not None and any(f"{pipeline}@{replaced}" in route.shadow for route in settings.routes)
+    told = {"digest": wanted["digest"], "replaced": replaced, "replaced_digest": former.get("digest"),
             "replaced_is": "shadow" if in_shadow else "retired",
-            "read_by_both": decisions.read_by_both(pipeline, former["version"], version)}  # fmt: skip
+            "read_by_both": decisions.read_by_both(pipeline, replaced, version) if replaced else 0}  # fmt: skip
     store.promote(pipeline, version, by, why, told)
-    said = f"{pipeline}: {version} is live from the next job on; {former['version']} is {told['replaced_is']}. "
-    said += f"Both have read {told['read_by_both']} studies."
+    said = f"{pipeline}: {version} is live from the next job on; {replaced or 'the former one'} is "
+    said += f"{told['replaced_is']}. Both have read {told['read_by_both']} studies."
     screens.out.print(said, markup=False, soft_wrap=True)
+
+
+def _made_with(pipeline: Pipeline) -> dict[str, Any]:
+    return {**pipeline.model, "pipeline_version": pipeline.version}

@@ -18,7 +18,8 @@ from pipelines.outputs.profiles import PROFILES, Heatmap, Profile, Report, Segme
 
 AETitle = Annotated[str, Field(pattern=r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$", max_length=16)]  # PS3.5, VR AE
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
-Variant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*@[0-9]+(\.[0-9]+)*$")]  # PIPELINE@VERSION of its model
+_DOTTED = r"[0-9]+(\.[0-9]+)*"
+Variant = Annotated[str, Field(pattern=rf"^[a-z0-9][a-z0-9-]*@({_DOTTED}(\+code-{_DOTTED})?|code-{_DOTTED})$")]
 Evidence = Literal["commitment", "count", "quiet"]  # that a study is complete; the longest wait always counts
 ALL_EVIDENCE: tuple[Evidence, ...] = ("commitment", "count", "quiet")
 
@@ -268,7 +269,7 @@ class Route(Section):
     evidence: tuple[Evidence, ...] = ALL_EVIDENCE
     priority: int = Field(0, ge=-10, le=10)
     mode: Mode = "live"  # what becomes of its results; see node.modes
-    shadow: tuple[Variant, ...] = ()  # candidates: other versions of a pipeline's model, run beside it, never sent
+    shadow: tuple[Variant, ...] = ()  # candidates: other versions of a pipeline, run beside it, never sent
     say_unsuitable: bool = False  # send a report that says why a pipeline did not run
 
     @model_validator(mode="after")

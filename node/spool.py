@@ -41,7 +41,7 @@ class Spool:
         faults.point("receive.flushed")
         path = self._rename(temporary, folder, f"{digest}.dcm")
         faults.point("receive.renamed")
-        _fsync(self.root / folder)
+        sync_folder(self.root / folder)
         return path
 
     def put_result(self, parts: Iterable[bytes], study_uid: str, sop_uid: str, digest: str) -> str:
@@ -70,7 +70,7 @@ class Spool:
 
     def sync_results(self, study_uid: str) -> None:
         """Make the names of a study's results durable; what the files hold is so already."""
-        _fsync(self.root / "results" / folder_of(study_uid))
+        sync_folder(self.root / "results" / folder_of(study_uid))
 
     def path(self, relative: str) -> Path:
         """Where a stored file lies."""
@@ -140,7 +140,7 @@ class Spool:
         if folder not in self._durable or not target.is_dir():
             # That it is there says nothing: who made it may have died, or may not have flushed its parent yet.
             target.mkdir(parents=True, exist_ok=True)
-            _fsync(target.parent)
+            sync_folder(target.parent)
             if len(self._durable) >= _REMEMBERED:
                 self._durable.clear()
             self._durable.add(folder)
@@ -173,7 +173,8 @@ def folder_of(uid: str) -> str:
     return hashlib.sha256(uid.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def _fsync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: a file that was made, renamed or appended to stays there."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

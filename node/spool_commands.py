@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from node import config as configuration
 from node import options, screens
-from node.config import Config
 from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from node.purging import Choice
-    from node.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="The folder of received studies and results.", rich_markup_mode=None)
 _MOST_LINES = 50  # of piles that stay
@@ -32,7 +28,7 @@ def purge(
     from node.purging import Purge
     from node.spool import Spool
 
-    settings, store = _opened(config)
+    settings, store = options.opened(config)
     wanted = Purge(settings, store, Spool(settings.node.spool), f"user/{getpass.getuser()}", older_than)
     chosen = wanted.plan() if dry_run else wanted.run()
     if json:
@@ -49,7 +45,7 @@ def verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
     from node.sweeping import Verdict
     from node.sweeping import verify as look
 
-    settings, store = _opened(config)
+    settings, store = options.opened(config)
     found: dict[str, list[str]] = {"missing": [], "changed": [], "stray": []}
     good = 0
     for verdict in look(Spool(settings.node.spool), Inventory(store.engine)):
@@ -65,14 +61,6 @@ def verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
         told = ", ".join(f"{len(paths)} {word}" for word, paths in found.items())
         screens.out.print(f"{good} files are as they were written; {told}")
     raise typer.Exit(1 if found["missing"] or found["changed"] else 0)
-
-
-def _opened(path: Path) -> tuple[Config, Store]:
-    from node.store import Store
-
-    settings = configuration.load(path)
-    options.queries(settings).dispose()  # says so where there is no database yet
-    return settings, Store(settings.node.database)
 
 
 _WHAT = {"study": "received instances", "results": "results", "returned": "results that came back"}

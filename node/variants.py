@@ -1,5 +1,6 @@
-"""Variants: a pipeline with one version of its model, `PIPELINE@VERSION`. A *candidate* is a variant that a route runs
-beside the live one and that is never sent; a person promotes it, and then it is the live one."""
+"""Variants: a pipeline with one version of its model, of its own code, or of both: `PIPELINE@VERSION` (see
+pipelines.registry). A *candidate* is a variant that a route runs beside the live one and that is never sent; a person
+promotes it, and then it is the live one."""
 
 from __future__ import annotations
 
@@ -7,35 +8,37 @@ from collections.abc import Callable, Iterator, Mapping
 
 from models.shelf import Shelf, bundled
 from node.config import Config
+from node.errors import ConfigError
 from pipelines import registry
 from pipelines.base import Pipeline
 
 
-def live(pipeline: str, promoted: Mapping[str, str]) -> str:
-    """What runs for a job of `pipeline`: the variant that a person made live, else the plain name; a candidate is
-    itself. `promoted`: pipeline -> version."""
-    return f"{pipeline}@{promoted[pipeline]}" if pipeline in promoted else pipeline
+def live(name: str, promoted: Mapping[str, str]) -> str:
+    """What runs for a job of a pipeline: the variant that a person made live, else the plain name. What a candidate
+    leaves open, model or code, is as it is live. `promoted`: pipeline -> version."""
+    pipeline, version = registry.split(name)
+    full = registry.over(version, promoted.get(pipeline))
+    return f"{pipeline}@{full}" if full else pipeline
 
 
 def wanted(config: Config, promoted: Mapping[str, str]) -> tuple[str, ...]:
     """Everything that the routes may want run, as names for `load`."""
-    pipelines = {live(name, promoted) for route in config.routes for name in route.pipelines}
-    return tuple(sorted(pipelines | {name for route in config.routes for name in route.shadow}))
-
-
-def shelf(config: Config, name: str) -> Shelf:
-    """The shelf that a pipeline or variant takes its model from. A plain name gets none of the versions that a route
-    names as candidates: what is tried out does not go live by lying there."""
-    pipeline, version = registry.split(name)
-    candidates = [registry.split(one) for route in config.routes for one in route.shadow]
-    out = frozenset(of for one, of in candidates if one == pipeline and of is not None)
-    whole = Shelf(bundled(), *config.work.models)
-    return whole.without(out) if version is None else whole
+    names = {name for route in config.routes for name in (*route.pipelines, *route.shadow)}
+    return tuple(sorted({live(name, promoted) for name in names}))
 
 
 def load(name: str, config: Config) -> Pipeline:
-    """Open a pipeline or variant with its model. Raises KeyError for an unknown name, and what the shelf raises."""
-    return registry.load(name, shelf(config, name), config.work.device)
+    """Open a pipeline or variant with its model. What a name leaves open is the highest version that no route names as
+    a candidate: what is tried out does not go live by lying there. Raises ConfigError for a pipeline, or a version of
+    its code, that there is none, and what the shelf raises."""
+    pipeline = registry.split(name)[0]
+    candidates = [registry.split(one) for route in config.routes for one in route.shadow]
+    tried = [registry.parts(version) for one, version in candidates if one == pipeline]
+    models = Shelf(bundled(), *config.work.models).without(frozenset(model for model, _ in tried if model))
+    try:
+        return registry.load(name, models, config.work.device, frozenset(code for _, code in tried if code))
+    except KeyError as error:
+        raise ConfigError(name, str(error.args[0])) from error
 
 
 class Loaded(Mapping[str, Pipeline]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,25 +12,11 @@ from rich.table import Table
 
 from node import config as configuration
 from node import options, screens
-from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-
-if TYPE_CHECKING:
-    from node.store import Store
+from node.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, WhyOption
 
 alarm_app = typer.Typer(no_args_is_help=True, help="What a person says to an alarm.", rich_markup_mode=None)
-ByOption = Annotated[str, typer.Option(help="Who you are; it stands in the audit log.")]
-WhyOption = Annotated[str, typer.Option(help="Why; it stands in the audit log.")]
 KeyArgument = Annotated[int, typer.Argument(help="The alarm's number.")]
 _COLOUR = {"quiet": "green", "watch": "yellow", "alarm": "red"}
-
-
-def opened(path: Any) -> tuple[configuration.Config, Store]:
-    """The configuration and the store of an existing database."""
-    from node.store import Store
-
-    settings = configuration.load(path)
-    options.queries(settings).dispose()  # says so where there is no database yet
-    return settings, Store(settings.node.database)
 
 
 def watch(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
@@ -79,7 +65,7 @@ def alarms(
 @alarm_app.command()
 def ack(key: KeyArgument, by: ByOption, why: WhyOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """You have seen it and look after it."""
-    _, store = opened(config)
+    _, store = options.opened(config)
     store.acknowledge_alarm(key, by, why)
     screens.out.print(f"alarm {key}: acknowledged by {by}", markup=False)
 
@@ -91,7 +77,7 @@ def resolve(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:  # fmt: skip
     """What it was. After an accepted change build and accept a new baseline: until then it stays on the list."""
-    _, store = opened(config)
+    _, store = options.opened(config)
     store.resolve_alarm(key, by, why, as_)
     more = "; now build and accept a new baseline: `overread baseline build`" if as_ == "accepted-change" else ""
     screens.out.print(f"alarm {key}: resolved as {as_} by {by}{more}", markup=False)
@@ -104,7 +90,7 @@ def mute(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:  # fmt: skip
     """Nobody is told of its channel until then. It stays on the list."""
-    _, store = opened(config)
+    _, store = options.opened(config)
     store.mute_alarm(key, by, why, until.astimezone().timestamp())
     screens.out.print(f"alarm {key}: muted until {screens.when(until.astimezone().timestamp())}", markup=False)
 

@@ -36,7 +36,8 @@ TOLERANCES: tuple[tuple[str, float, float], ...] = (
 @dataclass(frozen=True)
 class Measured:
     """What one run of a golden study gave. `model`: name, version, digest; `study`: the digest of its instances;
-    `software`: versions and device, which explain a difference and are none by themselves."""
+    `software`: versions and device, which explain a difference and are none by themselves; `variant`: the name under
+    which the node holds the pipeline (node.variants), where it is another than the pipeline's own."""
 
     pipeline: str
     pipeline_version: str
@@ -44,6 +45,7 @@ class Measured:
     study: str
     software: Mapping[str, str]
     features: Features
+    variant: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from tests.senders import changed
+
 COMPREHENSIVE, KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.88.59"
 EFFUSION = ("60046008", "SCT")
 FINDING, REPORT = ("121071", "DCM"), ("126000", "DCM")
@@ -62,14 +64,11 @@ def document(
         series.SeriesInstanceUID, series.ReferencedSOPSequence = "1.2.9", Sequence([reference(one) for one in follows])
         study_item.StudyInstanceUID, study_item.ReferencedSeriesSequence = study, Sequence([series])
         made.PredecessorDocumentsSequence = Sequence([study_item])
-    for keyword, value in changes.items():
-        if value is None:
-            delattr(made, keyword)
-        else:
-            setattr(made, keyword, value)
-    return made
+    return changed(made, changes)
 
 
 def key_objects(title: Code, *uids: str, uid: str = "1.2.3.59", **changes: Any) -> Dataset:
     items = [item("COMPOSITE", ("260753009", "SCT"), one) for one in uids]
-    return document(*items, sop_class=KEY_OBJECTS, title=title, uid=uid, CompletionFlag=None, VerificationFlag=None, **changes)
+    return document(
+        *items, sop_class=KEY_OBJECTS, title=title, uid=uid, CompletionFlag=None, VerificationFlag=None, **changes
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,16 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 OFFER: Offer = (CT, EXPLICIT)
 
 
+def changed(made: Dataset, changes: Mapping[str, Any]) -> Dataset:
+    """`made` itself, its attributes replaced by those of `changes` or, where these are None, removed."""
+    for keyword, value in changes.items():
+        if value is None:
+            delattr(made, keyword)
+        else:
+            setattr(made, keyword, value)
+    return made
+
+
 def instance(number: int = 1, study: str = "1.2.3", pixels: int = 2000, **changes: Any) -> Dataset:
     """A small CT-like instance; `changes` replace or, when None, remove attributes."""
     made = Dataset()
@@ -31,12 +41,7 @@ def instance(number: int = 1, study: str = "1.2.3", pixels: int = 2000, **change
     made.Modality, made.PatientID, made.PatientName = "CT", "SECRET-ID-42", "Secret^Name"
     made.InstanceNumber = number
     made.add_new(0x7FE00010, "OW", bytes(number % 256 for _ in range(pixels)))
-    for keyword, value in changes.items():
-        if value is None:
-            delattr(made, keyword)
-        else:
-            setattr(made, keyword, value)
-    return made
+    return changed(made, changes)
 
 
 def encode(made: Dataset, syntax: str = EXPLICIT) -> bytes:

@@ -89,7 +89,7 @@ CUSTOMIZE = '''
 import os
 import pipelines, pipelines.registry
 pipelines.__path__.append(os.path.dirname(__file__))
-pipelines.registry._modules = lambda: {"tiny": "tiny"}
+pipelines.registry._modules = lambda: {"tiny": {"1.0.0": "tiny"}}
 '''
 
 

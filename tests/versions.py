@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -33,10 +32,11 @@ from pipelines.study import Study
 from pipelines.volume import Volume
 
 NAME = "tiny"
+VERSION = "1.0.0"
 
 
 class Tiny:
-    name, version = NAME, "1.0.0"
+    name, version = NAME, VERSION
     accepts = Match(modality=("CT",), min_slices=3)
 
     def __init__(self, card):
@@ -52,7 +52,8 @@ class Tiny:
         while waits.exists():
             time.sleep(0.05)
         new = self.model["version"] != "1.0.0"
-        told = {"output.spot.p": 0.8 if new else 0.3, "output.spot.positive": float(new), "patient.sex": "O"}
+        p = (0.8 if new else 0.3) + (0.1 if VERSION != "1.0.0" else 0)
+        told = {"output.spot.p": p, "output.spot.positive": float(new), "patient.sex": "O"}
         said = Evaluation(codes.COMMENT, f"Tiny {self.model['version']}.")
         return Result([Report(Volume.from_series(series), [], [said])], features=told)
 
@@ -72,7 +73,7 @@ class Place:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
-        site = folder / "site"
+        self.site = site = folder / "site"
         site.mkdir(parents=True)
         (site / "tiny.py").write_text(PIPELINE)
         (site / "sitecustomize.py").write_text(CUSTOMIZE)
@@ -83,21 +84,30 @@ class Place:
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
         monkeypatch.setenv("TINY_WAITS", str(self.waits))
 
+    def add_code(self, version: str) -> None:
+        """Another version of the pipeline's code lies beside the first."""
+        (self.site / "tiny_next.py").write_text(PIPELINE.replace('VERSION = "1.0.0"', f'VERSION = "{version}"', 1))
+        known = CUSTOMIZE.replace('"1.0.0": "tiny"', f'"1.0.0": "tiny", "{version}": "tiny_next"')
+        (self.site / "sitecustomize.py").write_text(known)
+
     @property
     def runs(self) -> bool:
         """Whether a job stands in the middle of its run."""
         return (self.folder / "runs").exists()
 
     @contextmanager
-    def node(self, route: str = "", **settings: Any) -> Iterator[tuple[RunningNode, StandInPacs]]:
-        """A running node whose route has the lines `route` too, and its PACS."""
-        changes: Mapping[str, str] = {
+    def node(
+        self, route: str = "", changes: Mapping[str, str] | None = None
+    ) -> Iterator[tuple[RunningNode, StandInPacs]]:
+        """A running node whose route has the lines `route` too, and its PACS. `changes`: see RunningNode."""
+        changed = {
             'pipelines = ["ct-lung"]': f'pipelines = ["tiny"]\n{route}',
             'device = "cpu"': f'device = "cpu"\nmodels = ["{self.folder / "shelf"}"]',
+            **(changes or {}),
         }
         with (
             stand_in_pacs(self.folder / "pacs") as pacs,
-            running_node(self.folder / "node", pacs.port, quiet_time=0.3, changes=changes, **settings) as node,
+            running_node(self.folder / "node", pacs.port, quiet_time=0.3, changes=changed) as node,
         ):
             yield node, pacs
 

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from node.errors import ConfigError
+from node.spool import sync_folder
 
 FILE, PUBLIC = "heads.jsonl", "public.pem"
 Keys = Mapping[str, Ed25519PublicKey]  # by their fingerprints
@@ -123,7 +124,7 @@ def _write_key(path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.rename(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def read_keys(path: Path) -> Keys:
@@ -189,12 +190,4 @@ def append(path: Path, content: bytes) -> None:
         cut = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
         file.write((b"\n" if cut else b"") + content)
         os.fsync(file.fileno())
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    sync_folder(path.parent)

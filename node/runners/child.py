@@ -19,6 +19,7 @@ from typing import Any
 from models.errors import BadModel, OutOfMemory
 from node import __version__, faults, logs, processes, variants
 from node.config import Config
+from node.errors import ConfigError
 from node.runners.base import Ahead, GoldenSet, Outcome, Request
 from node.runners.meter import Meter, cause_of
 from node.runners.ready import Ready
@@ -69,7 +70,7 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
         if isinstance(wanted, Ahead):
             ready.read(wanted, pipelines)
         elif isinstance(wanted, GoldenSet):  # what breaks on its own example ends this process: node.golden tells it
-            pipe.send(tuple(_golden(pipeline, config) for pipeline in pipelines.values()))
+            pipe.send(tuple(_golden(name, pipeline, config) for name, pipeline in pipelines.items()))
         else:
             faults.point("models.asked")
             pipe.send(_ask(pipelines, wanted, ready))
@@ -80,7 +81,7 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
 def _ask(pipelines: variants.Loaded, request: Request, ready: Ready) -> Outcome:
     try:
         pipeline = pipelines[request.variant or request.pipeline]
-    except BadModel as error:  # a version that was made live since the start, and is not as it was then
+    except (BadModel, ConfigError) as error:  # a version that was made live since the start, and is not as it was then
         return Outcome("held", str(error))
     return answer(pipeline, request, ready)
 
@@ -189,13 +190,13 @@ def _warm(name: str, config: Config) -> tuple[Pipeline, Measured]:
     pipeline = variants.load(name, config)
     begun = time.perf_counter()
     faults.point("models.warming")
-    measured = _golden(pipeline, config)
+    measured = _golden(name, pipeline, config)
     log.info("warm", pipeline=name, seconds=round(time.perf_counter() - begun, 2), **pipeline.model)
     return pipeline, measured
 
 
-def _golden(pipeline: Pipeline, config: Config) -> Measured:
-    return golden.run(pipeline, config.work.device, __version__, datetime.now(UTC))
+def _golden(name: str, pipeline: Pipeline, config: Config) -> Measured:
+    return replace(golden.run(pipeline, config.work.device, __version__, datetime.now(UTC)), variant=name)
 
 
 def _write(released: Released, study_uid: str, spool: Spool) -> OutputFile:
@@ -220,7 +221,7 @@ def _replaced(former: Mapping[str, Any] | None) -> tuple[Replaced, ...]:
 
 def _told(error: BaseException) -> str:
     # Foreign exceptions may quote what they choked on, which may be patient data: only our own texts are passed on.
-    if isinstance(error, Unsuitable | NotAStudy | InvalidOutput | BadModel | OutOfMemory):
+    if isinstance(error, Unsuitable | NotAStudy | InvalidOutput | BadModel | OutOfMemory | ConfigError):
         return str(error)
     if isinstance(error, MemoryError):
         return f"out of memory at {logs.where(error)}"

@@ -20,11 +20,12 @@ _NAMED = 20  # of the numbers that moved, in an event
 
 @dataclass(frozen=True)
 class Verdict:
-    """`word`: recorded (the first run), accepted (a person's new record), passed, mismatch. `since`: when the record
-    was made; `then`: with which software; `moved`: beyond the tolerance."""
+    """`word`: recorded (the first run), accepted (a person's new record), passed, mismatch. `variant`: under which name
+    the node runs it; `since`: when the record was made; `then`: with which software; `moved`: beyond the tolerance."""
 
     word: str
     pipeline: str
+    variant: str
     since: float
     then: Mapping[str, str]
     moved: tuple[Moved, ...] = ()
@@ -36,18 +37,18 @@ class Golden(Base):
     def settle_golden(self, run: Measured, actor: str, accept: str | None = None) -> Verdict:
         """Hold a run against the record of the same pipeline, model version and study, and put on record how it went;
         the first run is the record. `accept`: a person's reason to make this run the record from now on."""
-        now = self.clock()
+        now, variant = self.clock(), run.variant or run.pipeline
         with self._write() as connection:
             row = connection.execute(_record_of(run)).first()
             if row is None or accept is not None:
                 connection.execute(golden_records.insert().values(**_values(run, now, actor, accept)))
                 word = "recorded" if row is None else "accepted"
                 moved = () if row is None else compare(_measured(row), run)
-                verdict = Verdict(word, run.pipeline, now, run.software, moved)
+                verdict = Verdict(word, run.pipeline, variant, now, run.software, moved)
             else:
                 moved = compare(_measured(row), run)
-                verdict = Verdict("mismatch" if moved else "passed", run.pipeline, row.at, json.loads(row.software),
-                                  moved)  # fmt: skip
+                verdict = Verdict("mismatch" if moved else "passed", run.pipeline, variant, row.at,
+                                  json.loads(row.software), moved)  # fmt: skip
             body = _told(run, verdict) | ({"reason": accept} if accept is not None else {})
             audit.append(connection, now, f"golden.{verdict.word}", actor, f"pipeline/{run.pipeline}", body)
         return verdict

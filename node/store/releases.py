@@ -84,6 +84,7 @@ class Releases(Deliveries):
             for row, why_held in over:
                 self._move_delivery(connection, row, "held", why_held, {"accepted_by": None}, actor=actor_of(name))
             faults.point("review.setting")
+        faults.point("review.set")
         return len(over)
 
     def _not_to_go(self, connection: sa.Connection, route: str) -> list[tuple[sa.Row[Any], str]]:
@@ -100,12 +101,13 @@ class Releases(Deliveries):
         return found
 
     def promote(self, pipeline: str, version: str, by: str, why: str, told: Mapping[str, Any]) -> None:
-        """Make one version of a pipeline's model the live one. `told` goes into the event: what it replaces, digests.
-        Raises GiveUp without a name or a reason."""
+        """Make a version of a pipeline's model, or of its code, the live one: what it leaves open stays as it is.
+        `told` goes into the event: what it replaces, digests. Raises GiveUp without a name or a reason."""
         name, reason = signed(by, why)
-        values = {"version": version, "promoted_by": name, "why": reason, "at": self.clock()}
         with self._write() as connection:
-            if pipeline in clearance.promoted(connection):
+            before = clearance.promoted(connection).get(pipeline)
+            values = {"version": registry.over(version, before), "promoted_by": name, "why": reason, "at": self.clock()}
+            if before is not None:
                 connection.execute(promotions.update().where(promotions.c.pipeline == pipeline).values(values))
             else:
                 connection.execute(promotions.insert().values(pipeline=pipeline, **values))

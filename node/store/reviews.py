@@ -56,6 +56,7 @@ class Reviews(Deliveries):
             row = connection.execute(
                 reviews.insert().values(job_id=of.job_id, why=reason, recorded_at=self.clock(), **said)
             )
+            faults.point("review.recording")
             here = (outputs.c.job_id == of.job_id) & deliveries.c.state.in_(("held", "due"))
             waiting = list(connection.execute(ROW.where(here).order_by(deliveries.c.id)))
             outcome, told = self._outcome(connection, of.job_id, verdict, name, waiting)
@@ -69,6 +70,7 @@ class Reviews(Deliveries):
                 for one in waiting:
                     self._move_delivery(connection, one, "withdrawn", told, {"accepted_by": None}, actor=actor_of(name))
             faults.point("review.releasing")
+        faults.point("review.released")
         key = cast(Any, row.inserted_primary_key)[0]
         return Review(int(key), of.job_id, of.study_uid, sop_uid, verdict, name, reason, source, at, outcome, told)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from node.audit import Event
+from pipelines import registry
 
 TYPES = ("job.done", "job.skipped", "job.failed", "model.installed", "model.retired", "model.promoted")
 _NAMES = ("name", "version", "digest", "pipeline_version")
@@ -34,7 +35,9 @@ def ran(events: Iterable[Event]) -> list[dict[str, Any]]:
                 entry["retired"] = None
             continue
         pipeline = str(event.body.get("pipeline"))
-        model = event.body.get("model") or last.get(pipeline) or {"version": pipeline.partition("@")[2] or None}
+        of_model, of_code = registry.parts(registry.split(pipeline)[1])
+        named = {"version": of_model, "pipeline_version": of_code}  # by the name of a candidate
+        model = event.body.get("model") or last.get(pipeline) or named
         if event.body.get("model"):
             last[pipeline] = model
         one = found.setdefault((pipeline, *(model.get(name) for name in _NAMES)), {

@@ -29,13 +29,11 @@ Families = dict[str, tuple[str, str, str]]
 
 
 def family_of(pipeline: str, model: Mapping[str, Any], site: str) -> tuple[str, str, str]:
-    """(pipeline, name, version and digest of the model, site). A candidate, PIPELINE@VERSION, belongs to its model."""
-    digest = str(model.get("digest", ""))[:12]
-    return (
-        registry.split(pipeline)[0],
-        " ".join(str(one) for one in (model.get("name", ""), model.get("version", ""), digest) if one),
-        site,
-    )
+    """(pipeline; name, version and digest of the model, and version of the pipeline's code; site). A candidate,
+    PIPELINE@VERSION, belongs to what ran."""
+    digest, code = str(model.get("digest", ""))[:12], model.get("pipeline_version")
+    told = (model.get("name", ""), model.get("version", ""), digest, registry.joined(None, code))
+    return registry.split(pipeline)[0], " ".join(str(one) for one in told if one), site
 
 
 def key_of(family: tuple[str, str, str]) -> str:

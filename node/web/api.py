@@ -62,7 +62,8 @@ class Takes(Protocol):
         """Labels as `NewLabel`; one answer for each, whose `word` says what became of it. Raises GiveUp."""
 
     def add_review(self, sop_uid: str, verdict: str, by: str, why: str, source: str, at: float) -> Any:
-        """Raises GiveUp, with a line, where `sop_uid` is none of our outputs."""
+        """What came of it: `outcome`, and `reason` in words. Raises GiveUp, with a line, where `sop_uid` is none of our
+        outputs."""
 
 
 def router(store: Takes, clock: Any) -> APIRouter:
@@ -81,7 +82,8 @@ def router(store: Takes, clock: Any) -> APIRouter:
     def reviews(body: Review, request: Request) -> dict[str, str]:
         at = body.at.astimezone(UTC).timestamp() if body.at else clock()
         source = f"rest/{request.state.caller.name}"
-        store.add_review(body.sop_uid, body.verdict, body.by, body.why, source, at)
-        return {"sop_uid": body.sop_uid, "verdict": body.verdict, "at": datetime.fromtimestamp(at, UTC).isoformat()}
+        given = store.add_review(body.sop_uid, body.verdict, body.by, body.why, source, at)
+        told = {"sop_uid": body.sop_uid, "verdict": body.verdict, "at": datetime.fromtimestamp(at, UTC).isoformat()}
+        return told | {"outcome": given.outcome} | ({"reason": given.reason} if given.reason else {})
 
     return routes

@@ -14,7 +14,7 @@ PASSED_OFTEN = (
     "receive.committed", "receive.answered", "models.made", "models.written", "models.renamed", "send.sent",
     "send.answered",
 )  # fmt: skip
-# What commands pass is tried where they are: tests/integration/test_review.py.
+# What commands pass is tried in tests/crash/test_decisions.py.
 OF_THE_NODE = tuple(point for point in faults.POINTS if not point.startswith("review."))
 _WAYS = {
     "receive.commitment-stored": "commit", "receive.commitment-claimed": "commit-stay",

@@ -8,7 +8,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydicom import dcmread
 from node import peers, schema
 from pipelines.phantom_studies import chest_study
 from pipelines.study import Study
+from tests.commands import Done, overread
 from tests.conftest import missing
 from tests.nodes import RunningNode, StandInPacs, as_modality, running_node, stand_in_pacs, wait_until
 from tests.senders import Sender, instance
@@ -88,9 +88,8 @@ def _send(node: RunningNode, files: list[Path]) -> Iterator[peers.Answer]:
         yield answer
 
 
-def _overread(node: RunningNode, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "node.cli", *words, "-c", str(node.path)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+def _overread(node: RunningNode, *words: str) -> Done:
+    return overread(*words, "-c", node.path)
 
 
 def _back_up(node: RunningNode, databases: Any, to: Path, between: Callable[[], None]) -> None:

@@ -3,8 +3,6 @@ crashes, the node still answers, and what was acknowledged is on disk byte for b
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from node import part10, peers
 from node.errors import OverreadError
 from node.spool import Spool
 from pipelines.study import is_dicom
+from tests.commands import overread
 from tests.nodes import RunningNode, StandInPacs, as_modality, running_node, stand_in_pacs, wait_until
 from tests.peers import real_data
 
@@ -67,8 +66,7 @@ def test_every_study_of_the_case_ends_in_a_definite_state(case: str, node: Runni
         closed = [event for event in node.queries.events(f"study/{uid}") if event.type == "study.closed"][-1]
         reasons = [job["reason"] or job["state"] for job in settled["jobs"]] or [closed.body["refused"]]
         assert all(job["state"] in ("done", "skipped") for job in settled["jobs"]), reasons
-        shown = subprocess.run([sys.executable, "-m", "node.cli", "show", uid, "-c", str(node.path)],
-                               capture_output=True, text=True, timeout=60)  # fmt: skip
+        shown = overread("show", uid, "-c", node.path)
         assert shown.returncode == 0 and all(reason[:60] in shown.stdout.replace("\n", " ") for reason in reasons)
     last = {answer.sop_uid: answer.path for answer in stored}  # of one UID sent with other bytes the newest counts
     for uid, path in last.items():

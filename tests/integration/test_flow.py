@@ -21,6 +21,7 @@ from pydicom import dcmread
 from node import peers
 from pipelines.phantom_studies import chest_study
 from pipelines.study import Study
+from tests.commands import overread
 from tests.nodes import RunningNode, StandInPacs, as_modality, running_node, stand_in_pacs, wait_until
 from tests.peers import free_port
 
@@ -125,8 +126,7 @@ def test_an_unsuitable_study_is_skipped_with_a_reason_that_show_prints(node: Run
     _send(node, study, *few)
     settled = node.wait_settled(study.StudyInstanceUID)
     assert settled["jobs"][0]["state"] == "skipped" and "slices" in settled["jobs"][0]["reason"]
-    run = subprocess.run([sys.executable, "-m", "node.cli", "show", study.StudyInstanceUID, "-c", str(node.path)],
-                         capture_output=True, text=True)  # fmt: skip
+    run = overread("show", study.StudyInstanceUID, "-c", node.path)
     assert run.returncode == 0 and settled["jobs"][0]["reason"][:40] in run.stdout.replace("\n", " ")
 
 
@@ -222,7 +222,5 @@ def _dataset_bytes(path: Path) -> bytes:
 
 def test_status_and_check_answer_as_json(node: RunningNode) -> None:
     for command in (["status"], ["check"], ["audit", "verify"]):
-        run = subprocess.run(
-            [sys.executable, "-m", "node.cli", *command, "--json", "-c", str(node.path)], capture_output=True, text=True
-        )
+        run = overread(*command, "--json", "-c", node.path)
         assert json.loads(run.stdout), run.stderr

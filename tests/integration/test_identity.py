@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,15 @@ from pydicom import dcmread
 from node import peers
 from pipelines.phantom_studies import chest_study
 from pipelines.study import Study
-from tests.nodes import RunningNode, StandInPacs, as_modality, running_node, stand_in_pacs, wait_until
+from tests.nodes import RunningNode, StandInPacs, as_modality, running_node, wait_until
 from tests.peers import free_port
 
 WRONG, RIGHT = "Wrong^Name", "Right^Name"
 
 
-def written(folder: Path, name: str) -> list[Path]:
-    """The same study, instance for instance, of a patient of this name."""
-    paths = chest_study(folder, seed=4711, slices=32, matrix=128)
+def written(folder: Path, seed: int, name: str) -> list[Path]:
+    """The study of a seed, each time the same instance for instance, of a patient of this name."""
+    paths = chest_study(folder, seed=seed, slices=32, matrix=128)
     for path in paths:
         dataset = dcmread(path)
         dataset.PatientName = name
@@ -47,15 +49,29 @@ def names(pacs: StandInPacs) -> set[str]:
     return {str(dcmread(path, stop_before_pixels=True).PatientName) for path in files}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return "sqlite:///overread.db" if request.param == "sqlite" else request.getfixturevalue("postgres")()
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    """A node on each database; its PACS is down until a test starts one."""
+    url = "sqlite:///overread.db" if request.param == "sqlite" else request.getfixturevalue("postgres")()
+    with running_node(tmp_path_factory.mktemp("identity"), free_port(), database=url) as running:
+        yield running
 
 
-def test_a_correction_while_the_job_runs_stops_its_result(tmp_path: Path, url: str) -> None:
-    wrong, right = written(tmp_path / "wrong", WRONG), written(tmp_path / "right", RIGHT)
+@contextmanager
+def pacs_of(node: RunningNode, folder: Path) -> Iterator[StandInPacs]:
+    """The node's PACS, empty, while it is up."""
+    folder.mkdir()
+    pacs = StandInPacs(folder, node.config.peer("pacs").port)
+    try:
+        yield pacs
+    finally:
+        pacs.stop()
+
+
+def test_a_correction_while_the_job_runs_stops_its_result(tmp_path: Path, node: RunningNode) -> None:
+    wrong, right = written(tmp_path / "wrong", 4711, WRONG), written(tmp_path / "right", 4711, RIGHT)
     uid = Study.from_files(wrong).StudyInstanceUID
-    with stand_in_pacs(tmp_path / "pacs") as pacs, running_node(tmp_path / "node", pacs.port, database=url) as node:
+    with pacs_of(node, tmp_path / "pacs") as pacs:
         models = node.loop("models")
         models.suspend()
         try:
@@ -74,26 +90,19 @@ def test_a_correction_while_the_job_runs_stops_its_result(tmp_path: Path, url: s
         assert node.queries.verify()[1] is None
 
 
-def test_a_correction_while_the_pacs_is_down_withdraws_what_waits_for_it(tmp_path: Path, url: str) -> None:
-    wrong, right = written(tmp_path / "wrong", WRONG), written(tmp_path / "right", RIGHT)
-    uid, port = Study.from_files(wrong).StudyInstanceUID, free_port()
-    with running_node(tmp_path / "node", port, database=url) as node:
-        push(node, wrong)
-        wait_until(lambda: deliveries(shown(node, uid)), 240, "deliveries that wait")
-        push(node, right)
-        (tmp_path / "pacs").mkdir()
-        pacs = StandInPacs(tmp_path / "pacs", port)
-        try:
-            wait_until(lambda: len(shown(node, uid)["jobs"]) > 1, 90, "the job of the corrected study")
-            study = node.wait_settled(uid, 240)
-            assert names(pacs) == {RIGHT} and pacs.modalities() == ["OT", "SEG", "SR"]
-        finally:
-            pacs.stop()
-        told = deliveries(study)
-        newest = study["revision"]
-        assert {state for revision, state in told if revision == 1} == {"withdrawn"}
-        assert [state for revision, state in told if revision == newest] == ["delivered"] * 3
-        reasons = {
-            one.body["reason"] for one in node.queries.events(f"study/{uid}") if one.type == "delivery.withdrawn"
-        }
-        assert all(reason.startswith("superseded: ") and "Name" not in reason for reason in reasons)
+def test_a_correction_while_the_pacs_is_down_withdraws_what_waits_for_it(tmp_path: Path, node: RunningNode) -> None:
+    wrong, right = written(tmp_path / "wrong", 4712, WRONG), written(tmp_path / "right", 4712, RIGHT)
+    uid = Study.from_files(wrong).StudyInstanceUID
+    push(node, wrong)
+    wait_until(lambda: deliveries(shown(node, uid)), 240, "deliveries that wait")
+    push(node, right)
+    with pacs_of(node, tmp_path / "pacs") as pacs:
+        wait_until(lambda: len(shown(node, uid)["jobs"]) > 1, 90, "the job of the corrected study")
+        study = node.wait_settled(uid, 240)
+        assert names(pacs) == {RIGHT} and pacs.modalities() == ["OT", "SEG", "SR"]
+    told = deliveries(study)
+    newest = study["revision"]
+    assert {state for revision, state in told if revision == 1} == {"withdrawn"}
+    assert [state for revision, state in told if revision == newest] == ["delivered"] * 3
+    reasons = {one.body["reason"] for one in node.queries.events(f"study/{uid}") if one.type == "delivery.withdrawn"}
+    assert all(reason.startswith("superseded: ") and "Name" not in reason for reason in reasons)

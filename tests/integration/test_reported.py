@@ -9,17 +9,16 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydicom import dcmread
 
-from node import peers
-from pipelines.phantom_studies import chest_study
-from pipelines.study import Study
 from tests.conftest import missing
-from tests.nodes import RunningNode, as_modality, running_node, stand_in_pacs, wait_until
+from tests.nodes import RunningNode, wait_until
 from tests.peers import free_port
 from tests.reported import EFFUSION, FINDING, REJECTED, document, item, key_objects
 from tests.senders import write
 from tests.unit.test_hl7 import OBR, message
+from tests.versions import Place
 
 ORTHANC = 'ae-title = "ORTHANC"\nhost = "127.0.0.1"\nport = 104\nmay = ["echo", "store"'
 
@@ -34,7 +33,7 @@ def store_by_dcmtk(node: RunningNode, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_reports_and_key_objects_come_back_through_a_real_node(tmp_path: Path) -> None:
+def test_reports_and_key_objects_come_back_through_a_real_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which("storescu") is None:
         missing("dcmtk", "storescu is not installed")
     hl7 = free_port()
@@ -43,12 +42,9 @@ def test_reports_and_key_objects_come_back_through_a_real_node(tmp_path: Path) -
         "[work]": f'[hl7]\nport = {hl7}\npeers = ["127.0.0.1"]\nfindings = {{ PTX = "pneumothorax" }}\n'
                   '[documents]\nfindings = { "60046008^SCT" = "effusion" }\n[work]',
     }  # fmt: skip
-    chest_study(tmp_path / "study", seed=3, slices=32, matrix=128)
-    study = Study.from_folder(tmp_path / "study")
-    uid = study.StudyInstanceUID
-    with stand_in_pacs(tmp_path / "pacs") as pacs, running_node(tmp_path / "node", pacs.port, changes=changes) as node:
-        config, peer = as_modality(node)
-        assert all(one.stored for one in peers.store(config, peer, [one.path for one in study.instances]))
+    uid, place = "1.2.7", Place(tmp_path / "place", monkeypatch)
+    with place.node(changes=changes) as (node, _):
+        place.send(node, uid)
         settled = node.wait_settled(uid)
         report = next(o for o in settled["jobs"][0]["outputs"] if o["name"] == "report")["files"][0]["sop_uid"]
         write(tmp_path / "back", document(item("CODE", FINDING, EFFUSION), study=uid, uid=f"{uid}.88"))

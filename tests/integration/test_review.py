@@ -16,6 +16,7 @@ from pydicom import dcmread
 
 from node import faults
 from node.decisions import Decisions
+from tests.commands import Done, overread
 from tests.nodes import RunningNode, StandInPacs, wait_until
 from tests.versions import Place
 
@@ -25,10 +26,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return Place(tmp_path, monkeypatch)
 
 
-def _command(node: RunningNode, *words: str, armed: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ) | ({faults.VARIABLE: str(armed)} if armed else {})
-    command = [sys.executable, "-m", "node.cli", *words, "-c", str(node.path)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+def _command(node: RunningNode, *words: str) -> Done:
+    return overread(*words, "-c", node.path)
 
 
 def _states(node: RunningNode, study: str) -> list[tuple[str, str, list[str]]]:
@@ -68,7 +67,10 @@ def test_review_lets_out_what_a_person_accepts_once_and_nothing_else(place: Plac
             assert _states(node, study) == [("tiny", "done", ["held"])]
         assert _stays(lambda: pacs.stored() == {})
         (armed / "review.releasing").write_text("kill")
-        died = _command(node, "review", "accept", "1.2.3", *SIGNED, armed=armed)
+        command = [sys.executable, "-m", "node.cli", "review", "accept", "1.2.3", *SIGNED, "-c", str(node.path)]
+        died = subprocess.run(
+            command, env={**os.environ, faults.VARIABLE: str(armed)}, capture_output=True, timeout=120
+        )
         assert died.returncode == -signal.SIGKILL
         assert _states(node, "1.2.3") == [("tiny", "done", ["held"])], "killed before the commit: nothing is released"
         assert not [e for e in node.queries.events() if e.type == "review.given"]
@@ -112,27 +114,37 @@ def test_a_job_that_runs_when_its_route_goes_into_review_does_not_slip_out(place
 
 
 def test_a_candidate_reads_the_same_studies_sends_nothing_and_goes_live_when_a_person_says_so(place: Place) -> None:
-    with place.node('shadow = ["tiny@1.1.0"]') as (node, pacs):
+    place.add_code("2.0.0")
+    with place.node('shadow = ["tiny@1.1.0", "tiny@code-2.0.0"]') as (node, pacs):
         place.send(node, "1.2.3")
         node.wait_settled("1.2.3")
-        assert _states(node, "1.2.3") == [("tiny", "done", ["delivered"]), ("tiny@1.1.0", "done", [])]
+        assert _states(node, "1.2.3") == [
+            ("tiny", "done", ["delivered"]), ("tiny@1.1.0", "done", []), ("tiny@code-2.0.0", "done", []),
+        ]  # fmt: skip
         found = Decisions(node.queries.engine).compare("1.0.0", "1.1.0")
         assert found.studies == 1 and found.findings[0].positive is not None
         assert found.findings[0].positive.only_new == 1 and found.findings[0].numbers["p"].mean == pytest.approx(0.5)
         told = _command(node, "compare", "1.0.0", "1.1.0")
         assert "tiny: model 1.0.0 (old) and 1.1.0 (new) on 1 studies that both read" in told.stdout, told.stderr
         uids = {file["sop_uid"] for job in node.study("1.2.3")["jobs"] for o in job["outputs"] for file in o["files"]}
-        assert len(uids) == 2, "a candidate's objects are never those that go out"
+        assert len(uids) == 3, "a candidate's objects are never those that go out"
+        of_code = Decisions(node.queries.engine).compare("code-1.0.0", "code-2.0.0")
+        assert of_code.studies == 1 and of_code.findings[0].numbers["p"].mean == pytest.approx(0.1)
         refused = _command(node, "promote", "tiny", "7.0.0", *SIGNED)
         assert refused.returncode == 1 and "no such model" in refused.stderr and refused.stderr.count("\n") == 1
         done = _command(node, "promote", "tiny", "1.1.0", *SIGNED)
         assert "1.0.0 is retired. Both have read 1 studies" in done.stdout, done.stderr
         [told] = [e.body for e in node.queries.events("pipeline/tiny") if e.type == "model.promoted"]
         assert (told["version"], told["replaced"], told["by"]) == ("1.1.0", "1.0.0", "Dr A")
+        done = _command(node, "promote", "tiny", "code-2.0.0", *SIGNED)
+        assert "code-1.0.0 is retired. Both have read 1 studies" in done.stdout, done.stderr
+        assert node.queries.promoted() == {"tiny": "1.1.0+code-2.0.0"}
         place.send(node, "1.2.4")
         node.wait_settled("1.2.4")
         assert _states(node, "1.2.4") == [("tiny", "done", ["delivered"])], "live now, and not run twice"
         assert _said(pacs) == ["Tiny 1.0.0.", "Tiny 1.1.0."]
+        made_by = node.study("1.2.4")["jobs"][0]["model"]
+        assert (made_by["version"], made_by["pipeline_version"]) == ("1.1.0", "2.0.0")
 
 
 def test_shadow_runs_and_records_and_sends_nothing(place: Place) -> None:

@@ -13,9 +13,10 @@ import pytest
 from node import peers
 from node.errors import TryAgain
 from node.sections import Peer
-from tests.nodes import RunningNode, running_node, wait_until
-from tests.peers import free_port, listening, node_config
+from tests.nodes import RunningNode, wait_until
+from tests.peers import listening, node_config
 from tests.senders import Sender, instance, write
+from tests.versions import Place
 
 
 def _job_in_mid_run(node: RunningNode) -> str:
@@ -34,8 +35,13 @@ def _events(node: RunningNode) -> list[str]:
     return [event.type for event in node.queries.events("node")]
 
 
-def test_a_stop_lets_a_sender_finish_its_study_and_gives_the_running_job_back(tmp_path: Path) -> None:
-    with running_node(tmp_path / "node", free_port(), changes={"quiet-time": "stop-grace = 8\nquiet-time"}) as node:
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    return Place(tmp_path, monkeypatch)
+
+
+def test_a_stop_lets_a_sender_finish_its_study_and_gives_the_running_job_back(place: Place) -> None:
+    with place.node(changes={"quiet-time": "stop-grace = 8\nquiet-time"}) as (node, _):
         uid = _job_in_mid_run(node)
         with Sender(node.port, ae_title="MODALITY") as sender:
             assert sender.send(instance(1))[0] == 0
@@ -61,8 +67,8 @@ def test_a_stop_lets_a_sender_finish_its_study_and_gives_the_running_job_back(tm
         assert node.study(uid)["jobs"][0]["attempts"] == 1
 
 
-def test_a_second_signal_ends_the_node_at_once(tmp_path: Path) -> None:
-    with running_node(tmp_path / "node", free_port(), changes={"quiet-time": "stop-grace = 200\nquiet-time"}) as node:
+def test_a_second_signal_ends_the_node_at_once(place: Place) -> None:
+    with place.node(changes={"quiet-time": "stop-grace = 200\nquiet-time"}) as (node, _):
         _job_in_mid_run(node)
         assert node.process is not None
         family = psutil.Process(node.process.pid).children(recursive=True)

@@ -25,7 +25,7 @@ from node.work import Work
 from tests.conftest import Arrivals, Clock
 from tests.nodes import wait_until
 from tests.senders import instance, write
-from tests.unit.test_work import Steered
+from tests.steered import Steered
 
 HOUR = 3600.0
 BOTH = pytest.mark.parametrize("step", [-HOUR, HOUR], ids=["backwards", "forwards"])

@@ -26,7 +26,7 @@ from tests.nodes import wait_until
 from tests.peers import listening
 from tests.senders import CT, OFFER, Sender, instance
 from tests.sending import Results
-from tests.unit.test_work import DONE, Steered
+from tests.steered import DONE, Steered
 
 VERIFICATION = ("1.2.840.10008.1.1", "1.2.840.10008.1.2")
 

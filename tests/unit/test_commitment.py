@@ -28,7 +28,7 @@ from node.commitment import (
     write_report,
     write_request,
 )
-from tests.senders import CT, encode
+from tests.senders import CT, changed, encode
 
 A, B, C = (Reference(CT, f"1.2.3.9.{number}") for number in range(3))
 REPORT = Report("2.25.77", (A, B), ((C, 0x0112),))
@@ -50,12 +50,7 @@ def request(*references: Reference, undefined: bool = False, **changes) -> Datas
     made["ReferencedSOPSequence"].is_undefined_length = undefined
     for one in made.ReferencedSOPSequence:
         one.is_undefined_length_sequence_item = undefined
-    for keyword, value in changes.items():
-        if value is None:
-            delattr(made, keyword)
-        else:
-            setattr(made, keyword, value)
-    return made
+    return changed(made, changes)
 
 
 @pytest.mark.parametrize("undefined", [False, True], ids=["lengths", "delimiters"])

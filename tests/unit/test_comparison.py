@@ -104,6 +104,35 @@ def test_the_newest_revision_that_both_have_read_counts(
         decisions.compare("1.0.0", "1.1.0", begin=clock() + 1)
 
 
-def test_versions_without_a_study_in_common_are_told_what_to_do(decisions: Decisions) -> None:
+def test_versions_of_a_pipelines_code_are_compared_and_of_several_runs_the_live_one_counts(
+    store: Store, queries: Queries, arrivals: Arrivals, decisions: Decisions
+) -> None:
+    says = {"cxr-triage": ("1.0.0", "1.0.0", 0.2), "cxr-triage@1.1.0": ("1.1.0", "1.0.0", 0.9),
+            "cxr-triage@code-1.1.0": ("1.0.0", "1.1.0", 0.6)}  # fmt: skip
+    arrivals.add(1)
+    one = queries.open_studies()[0]
+    jobs = [NewJob(name, ("chest",), ()) for name in reversed(says)]
+    assert store.close_study(one.id, one.last_received_at, "enough", jobs, {})
+    for _ in says:
+        job = store.claim_job("w", 30)
+        assert job is not None
+        model, code, p = says[job.pipeline]
+        made_by = {"name": "m", "version": model, "pipeline_version": code}
+        told = {"output.effusion.p": p, "output.effusion.positive": float(p >= 0.5)}
+        assert store.finish_job(job, [], JobResult("s", "d", made_by, {}, {}, told))
+    found = decisions.compare("code-1.0.0", "code-1.1.0")
+    assert found.findings[0].numbers["p"].mean == pytest.approx(0.6 - 0.2)
+    assert "version code-1.0.0 (old) and code-1.1.0 (new) on 1 studies" in comparison_page.title(found)
+    assert decisions.compare("1.0.0", "1.1.0").findings[0].numbers["p"].mean == pytest.approx(0.9 - 0.2)
+    both = decisions.compare("1.0.0+code-1.0.0", "1.0.0+code-1.1.0")
+    assert both.findings == found.findings and decisions.read_by_both("cxr-triage", "code-1.0.0", "code-1.1.0") == 1
+
+
+def test_versions_without_a_study_in_common_are_told_what_to_do(
+    store: Store, queries: Queries, arrivals: Arrivals, decisions: Decisions
+) -> None:
+    _read(store, queries, arrivals, "1.2.3", "M", "1.0.0")
+    with pytest.raises(GiveUp, match=r"both 1.0.0 and 8.0.0 \(1.0.0 has read 1\): name the new one in `shadow`"):
+        decisions.compare("1.0.0", "8.0.0")
     with pytest.raises(GiveUp, match="name the new one in `shadow`"):
         decisions.compare("1.0.0", "7.0.0")

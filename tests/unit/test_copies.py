@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +15,7 @@ from node import audit
 from node.queries import Queries
 from node.store import Store
 from node.telling import atna, copies
+from tests.commands import Done, overread
 from tests.conftest import Arrivals
 from tests.unit.test_explain import live
 
@@ -156,9 +155,8 @@ def test_the_command_writes_a_part_of_the_log_and_says_so_in_it(sqlite: str, tmp
     live(store, Queries(store.engine), Arrivals(store))
     (tmp_path / "overread.toml").write_text('[node]\nspool = "spool"\n')
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "node.cli", "audit", "export", *words, "-c", str(tmp_path / "overread.toml")],
-                              capture_output=True, text=True, timeout=120)  # fmt: skip
+    def run(*words: str) -> Done:
+        return overread("audit", "export", *words, "-c", tmp_path / "overread.toml")
 
     done = run("--format", "jsonl", "--study", "1.2.3", "--out", str(tmp_path / "log.jsonl"), "--from", "2020-01-01")
     written = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

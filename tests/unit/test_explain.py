@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from node.persons import Person
 from node.queries import Queries
 from node.store import Answer, JobResult, NewJob, NewOutput, OutputFile, Store
 from node.telling import models, page, story
+from tests.commands import Done, overread
 from tests.conftest import Arrivals
 
 REPORT = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -183,9 +182,8 @@ def used(sqlite: str, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "node.cli", *words, "-c", str(folder / "overread.toml")],
-                          capture_output=True, text=True, timeout=120)  # fmt: skip
+def _run(folder: Path, *words: str) -> Done:
+    return overread(*words, "-c", folder / "overread.toml")
 
 
 def test_the_commands_find_a_study_by_accession_and_write_the_page(used: Path) -> None:

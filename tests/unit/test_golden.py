@@ -163,8 +163,11 @@ def test_it_is_looked_at_once_for_each_start_and_daily_and_never_waited_for(
     runs.at_start = (changed(pixels__mean=0.0),)  # the model process was started again, and is not what it was
     golden.look()
     assert words(queries)[-1] == "golden.mismatch"
-    [(pipeline, why)] = stopped
+    runs.at_start = (replace(changed(pixels__mean=0.0), variant="ct-lung@1.0.0"),)
+    golden.look()
+    (pipeline, why), (variant, _) = stopped
     assert pipeline == "ct-lung" and "pixels.mean was -522.96, is 0" in why
+    assert variant == "ct-lung@1.0.0", "the stop-rule must know whether it is the live one"
 
 
 def test_a_golden_set_that_cannot_be_run_is_a_mismatch(watch: Watch, queries: Queries, clock: Clock) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,14 +10,13 @@ import pytest
 from node import peers, send
 from node.config import Config
 from node.modes import Mode
-from node.part10 import read_head
 from node.queries import Queries
 from node.sections import Route
 from node.spool import Spool
 from node.store import JobResult, NewOutput, OutputFile, Store
 from tests.conftest import Arrivals, Clock
+from tests.released import CONFIG, Source, send_all, stores_all
 from tests.senders import instance
-from tests.unit.test_release import CONFIG, PACS, Source
 
 REVIEW = "route chest is in review: each result waits until a person accepts it"
 
@@ -36,22 +34,12 @@ def waiting(arrivals: Arrivals, queries: Queries, spool: Spool, store: Store, tm
 @pytest.fixture
 def got(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a PACS that stores all got."""
-    uids: list[str] = []
-
-    def take(_config: Config, _peer: object, files: Sequence[Path]) -> Iterator[peers.Answer]:
-        for path in files:
-            uids.append(read_head(path).sop_uid)
-            yield peers.Answer(path, uids[-1], 0, "", stored=True, final=True)
-
-    monkeypatch.setattr(peers, "store", take)
-    return uids
+    return stores_all(monkeypatch)
 
 
 def _send(store: Store, spool: Spool, mode: Mode = "live") -> None:
     route = Route(name="chest", pipelines=("ct-lung",), send_to=("pacs",), mode=mode)
-    config = CONFIG.model_copy(update={"routes": (route,)})
-    while (delivery := store.claim_delivery("s", "pacs", 30)) is not None:
-        send.Sender(config, PACS, store, spool, threading.Event()).deliver(delivery)
+    send_all(store, spool, CONFIG.model_copy(update={"routes": (route,)}))
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,52 @@ def test_two_files_of_one_name_are_refused_with_both(package: Path) -> None:
         registry.names()
 
 
+CODE = """NAME = "lobes"
+VERSION = "{0}"
+def open_pipeline(models, device): return "{0}", models
+"""
+
+
+def test_two_versions_of_the_code_stand_beside_each_other_and_the_highest_that_is_not_tried_out_is_meant(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("1.9.0", "1.10.0"):
+        (package / f"lobes_{version.replace('.', '_')}.py").write_text(CODE.format(version))
+    monkeypatch.setattr("pipelines.__path__", [str(package)])
+    assert registry.names() == ("lobes",)
+    assert registry.load("lobes")[0] == "1.10.0"
+    assert registry.load("lobes", left_out={"1.10.0"})[0] == "1.9.0"
+    opened, shelf = registry.load("lobes@1.1.0+code-1.10.0", left_out={"1.10.0"})
+    assert opened == "1.10.0" and shelf._only == "1.1.0", "whoever names it gets it"
+    with pytest.raises(KeyError, match="no version 2 of the code of 'lobes'; there are: 1.10.0, 1.9.0"):
+        registry.load("lobes@code-2")
+    (package / "again.py").write_text(CODE.format("1.9.0"))
+    registry._modules.cache_clear()
+    with pytest.raises(RuntimeError, match="'lobes 1.9.0': again and lobes_1_9_0"):
+        registry.names()
+
+
+@pytest.mark.parametrize(
+    ("version", "parts"),
+    [("1.1.0", ("1.1.0", None)), ("code-2.0", (None, "2.0")), ("1.1.0+code-2.0", ("1.1.0", "2.0")), (None, (None, None))],
+)  # fmt: skip
+def test_a_version_is_of_the_model_of_the_code_or_of_both(
+    version: str | None, parts: tuple[str | None, str | None]
+) -> None:
+    assert registry.parts(version) == parts and registry.joined(*parts) == version
+
+
+@pytest.mark.parametrize(
+    ("version", "other", "over"),
+    [("1.1.0", "1.0.0", "1.1.0"), ("1.1.0", "code-2.0", "1.1.0+code-2.0"), (None, "1.0.0", "1.0.0"),
+     ("code-3.0", "1.0.0+code-2.0", "1.0.0+code-3.0"), ("1.1.0", None, "1.1.0"), (None, None, None)],
+)  # fmt: skip
+def test_what_a_version_leaves_open_is_as_another_says(
+    version: str | None, other: str | None, over: str | None
+) -> None:
+    assert registry.over(version, other) == over
+
+
 @pytest.mark.parametrize("module", ["pipelines.base", "pipelines.study", "pipelines.match", "pipelines.registry",
                                     "pipelines.volume", "pipelines.outputs.identity"])  # fmt: skip
 def test_what_the_listener_may_import_brings_neither_torch_nor_highdicom(module: str) -> None:

@@ -13,54 +13,16 @@ import pytest
 from node import peers, send
 from node.config import Config
 from node.errors import TryAgain
-from node.part10 import read_head
 from node.queries import Queries
 from node.runners.base import Outcome
-from node.sections import Node, Peer, Send
+from node.sections import Peer
 from node.spool import Spool
 from node.store import JobResult, NewOutput, OutputFile, Store
 from node.work import Work
 from tests.conftest import Arrivals
-from tests.senders import instance, write
-from tests.unit.test_work import DONE, Steered
-
-PACS = Peer(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
-CONFIG = Config(node=Node(), send=Send(attempts=5, retry_after=0), peer=(PACS,))
-
-
-class Source:
-    """Files of one study that come in, and one done job whose result waits for a PACS that is down."""
-
-    def __init__(self, arrivals: Arrivals, queries: Queries, spool: Spool, folder: Path) -> None:
-        self.arrivals, self.queries, self.spool, self.folder = arrivals, queries, spool, folder
-        self.sent = 0
-
-    def comes(self, number: int, series: str = "1.2.3.9", **changes: Any) -> list[str]:
-        """An instance with what `changes` say of it comes in."""
-        self.sent += 1
-        made = instance(number, pixels=20, SeriesInstanceUID=series, **changes)
-        path = self.put(made, f"{self.sent:064x}")
-        return self.arrivals.add(number, digest=f"{self.sent:064x}", path=path, series_uid=series,
-                                 sop_uid=made.SOPInstanceUID)  # fmt: skip
-
-    def put(self, made: Any, digest: str) -> str:
-        """A file in the spool."""
-        return self.spool.put(write(self.folder, made), "1.2.3", digest)
-
-    def done(self, store: Store, uid: str = "1.9", **changes: Any) -> None:
-        """The job that is due ends, with one object of `uid` for the patient of `instance`."""
-        job = store.claim_job("w", 30)
-        assert job is not None
-        name = f"{1000 + job.revision:064x}"
-        path = self.put(instance(90, SOPInstanceUID=f"{uid}.1", pixels=20, **changes), name)
-        made = NewOutput("report", uid, "1.2", (OutputFile(f"{uid}.1", path, name, 1),))
-        assert store.finish_job(job, [made], JobResult("1.2.3.9", "digest", {"name": "m"}, {}, {}))
-
-    def deliveries(self) -> list[tuple[str, str | None]]:
-        """State and reason of every delivery."""
-        study = self.queries.study("1.2.3")
-        assert study is not None
-        return [(d["state"], d["reason"]) for job in study["jobs"] for o in job["outputs"] for d in o["deliveries"]]
+from tests.released import CONFIG, PACS, Source, send_all, stores_all
+from tests.senders import instance
+from tests.steered import DONE, Steered
 
 
 @pytest.fixture
@@ -75,20 +37,7 @@ def source(arrivals: Arrivals, queries: Queries, spool: Spool, tmp_path: Path) -
 @pytest.fixture
 def pacs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A PACS that stores all; the SOP Instance UIDs that it got."""
-    got: list[str] = []
-
-    def store(_config: Config, _peer: Peer, files: Sequence[Path]) -> Iterator[peers.Answer]:
-        for path in files:
-            got.append(read_head(path).sop_uid)
-            yield peers.Answer(path, got[-1], 0, "", stored=True, final=True)
-
-    monkeypatch.setattr(peers, "store", store)
-    return got
-
-
-def _send(store: Store, spool: Spool) -> None:
-    while (delivery := store.claim_delivery("s", "pacs", 30)) is not None:
-        send.Sender(CONFIG, PACS, store, spool, threading.Event()).deliver(delivery)
+    return stores_all(monkeypatch)
 
 
 def test_what_was_corrected_while_the_pacs_was_down_is_withdrawn_and_made_anew(
@@ -97,14 +46,14 @@ def test_what_was_corrected_while_the_pacs_was_down_is_withdrawn_and_made_anew(
     source.done(store)
     for number in (1, 2):
         source.comes(number, PatientName="Corrected^Name")
-    _send(store, spool)
+    send_all(store, spool)
     reason = "superseded: what it was made of came again with other content (revision 3)"
     assert (source.deliveries(), pacs) == ([("withdrawn", reason)], [])
     [told] = [one.body for one in queries.events("study/1.2.3") if one.type == "delivery.withdrawn"]
     assert (told["reason"], told["already_there"], told["revision"]) == (reason, 0, 1)
     source.arrivals.close(queries)
     source.done(store, "1.10", PatientName="Corrected^Name")
-    _send(store, spool)
+    send_all(store, spool)
     assert [state for state, _ in source.deliveries()] == ["withdrawn", "delivered"] and pacs == ["1.10.1"]
 
 
@@ -118,7 +67,7 @@ def test_a_late_series_of_another_patient_stops_what_still_waits(
 ) -> None:
     source.done(store, PatientBirthDate="19700101", PatientSex="M", IssuerOfPatientID="HERE")
     source.comes(5, series="1.2.3.10", **{keyword: value})
-    _send(store, spool)
+    send_all(store, spool)
     reason = f"superseded: revision 2 of the study names another patient ({keyword} differ)"
     assert (source.deliveries(), pacs) == ([("withdrawn", reason)], [])
 
@@ -129,7 +78,7 @@ def test_a_late_series_of_the_same_patient_stops_nothing(
     source.done(store)
     source.comes(5, series="1.2.3.10", PatientName="SECRET^NAME^^", PatientBirthDate="19700101")
     source.comes(5, series="1.2.3.10", PatientBirthDate="19700102")  # it came again; the pipeline never read it
-    _send(store, spool)
+    send_all(store, spool)
     assert source.deliveries() == [("delivered", None)] and len(pacs) == 1
 
 
@@ -140,7 +89,7 @@ def test_a_result_that_a_later_one_replaces_is_not_sent_after_it(
     source.comes(3)
     source.arrivals.close(queries)
     source.done(store, "1.10")
-    _send(store, spool)
+    send_all(store, spool)
     assert source.deliveries() == [
         ("withdrawn", "superseded: the result of revision 2 replaces it"),
         ("delivered", None),
@@ -154,7 +103,7 @@ def test_what_cannot_be_compared_is_not_sent(source: Source, store: Store, spool
     assert study is not None
     late = source.queries.stored_instances(study["id"])[-1]
     spool.path(late.path).unlink()
-    _send(store, spool)
+    send_all(store, spool)
     [(state, reason)] = source.deliveries()
     assert state == "failed" and "cannot be compared with revision 2" in str(reason) and not pacs
 
@@ -181,7 +130,7 @@ def test_a_correction_that_comes_while_an_output_is_sent_stops_the_rest_of_it(
             yield peers.Answer(path, f"1.9.{number}", 0, "", stored=True, final=True)
 
     monkeypatch.setattr(peers, "store", slowly)
-    _send(store, spool)
+    send_all(store, spool)
     assert got == [1, 2] and source.deliveries()[0][0] == "withdrawn"
     told = [one.body for one in queries.events("study/1.2.3") if one.type == "delivery.withdrawn"]
     assert told[0]["already_there"] == 2
@@ -228,7 +177,7 @@ def test_a_result_that_was_withdrawn_everywhere_is_replaced_by_none(
 ) -> None:
     source.done(store)
     source.comes(1, PatientName="Wrong^Name")
-    _send(store, spool)
+    send_all(store, spool)
     assert [state for state, _ in source.deliveries()] == ["withdrawn"]
     study = queries.study("1.2.3")
     assert study is not None
@@ -242,7 +191,7 @@ def test_a_result_that_one_of_two_peers_has_is_named_as_replaced_and_made_anew_f
     source.comes(1)
     arrivals.close(queries, peers=("pacs", "archive"))
     source.done(store)
-    _send(store, spool)
+    send_all(store, spool)
     source.comes(1, PatientName="Other^Name")
     delivery = store.claim_delivery("s", "archive", 30)
     assert delivery is not None

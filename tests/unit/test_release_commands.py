@@ -68,10 +68,13 @@ def test_a_mode_is_set_listed_and_told_to_be_weaker_than_the_file(config: Path) 
     ("words", "error", "said"),
     [(("route", "mode", "chest", "live-ish", *SIGNED), ConfigError, "did you mean 'live'"),
      (("route", "mode", "chset", "off", *SIGNED), ConfigError, "did you mean 'chest'"),
-     (("route", "mode", "chest", "off", "--by", "Dr A", "--why", " "), GiveUp, "want a name and a reason"),
      (("review", "accept", "job/7", *SIGNED), GiveUp, "overread review list"),
      (("compare", "1.0.0", "1.1.0", "--from", "last week"), ConfigError, "want YYYY-MM-DD"),
-     (("promote", "ct-lungs", "1.1.0", *SIGNED), ConfigError, "did you mean 'ct-lung'")],
+     (("compare", "1.0.0", "1.0.0"), ConfigError, "want two versions"),
+     (("compare", "1.0.0", "code-1.1.0"), ConfigError, "want two versions"),
+     (("compare", "1.0.0", "1.1.0", "--pipeline", "ct-long"), ConfigError, "did you mean 'ct-lung'"),
+     (("promote", "ct-lungs", "1.1.0", *SIGNED), ConfigError, "did you mean 'ct-lung'"),
+     (("promote", "ct-lung", "code-7.0.0", *SIGNED), ConfigError, "no version 7.0.0 of the code of 'ct-lung'")],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_one_line(
     config: Path, words: tuple[str, ...], error: type[Exception], said: str
@@ -79,6 +82,26 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     with pytest.raises(error, match=said) as raised:
         _run(config, *words)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("words", [("route", "mode", "chest", "off"), ("review", "accept", "job/7"),
+                                   ("promote", "ct-lung", "1.1.0"), ("alarm", "ack", "1"), ("baseline", "accept", "1"),
+                                   ("audit", "erase", "--patient", "P1")])  # fmt: skip
+@pytest.mark.parametrize("signed", [("--by", "Dr A", "--why", " "), ("--by", "", "--why", "a test"), ("--by", "Dr A")])
+def test_whoever_decides_gives_a_name_and_a_reason(
+    config: Path, words: tuple[str, ...], signed: tuple[str, ...]
+) -> None:
+    refused = _run(config, *words, *signed)
+    assert refused.exit_code == 2 and ("want words" in refused.stderr or "--why" in refused.stderr)
+
+
+def test_what_is_live_and_is_gone_from_the_shelf_does_not_keep_another_version_from_going_live(config: Path) -> None:
+    store = Store(f"sqlite:///{config.parent / 'overread.db'}")
+    store.promote("ct-lung", "9.9.9", "Dr A", "compared", {})
+    said = _run(config, "promote", "ct-lung", "1.0.0", *SIGNED).stdout
+    assert said.startswith("ct-lung: 1.0.0 is live from the next job on; 9.9.9 is retired. Both have read 0 studies.")
+    with pytest.raises(GiveUp, match="code-1.0.0 is live already"):
+        _run(config, "promote", "ct-lung", "code-1.0.0", *SIGNED)
 
 
 def test_a_stored_mode_of_a_route_that_is_gone_can_only_be_lifted(config: Path) -> None:

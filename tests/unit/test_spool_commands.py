@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,8 +15,8 @@ from node import schema
 from node.queries import Queries
 from node.spool import Spool
 from node.store import Store
+from tests.commands import overread
 from tests.conftest import Arrivals
-from tests.unit.test_cli import _run
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def old(tmp_path: Path) -> Path:
 
 
 def test_a_dry_run_says_what_would_go_and_what_stays_and_changes_nothing(old: Path) -> None:
-    run = _run("purge", "--dry-run", "-c", old)
+    run = overread("purge", "--dry-run", "-c", old)
     assert run.returncode == 0, run.stderr
     assert "stays: 1 received instances of 1.2.3" in run.stdout
     assert "a job failed; it waits for a person for 90 days" in run.stdout
@@ -48,7 +50,7 @@ def test_a_dry_run_says_what_would_go_and_what_stays_and_changes_nothing(old: Pa
     assert "0 files, 0.0 MiB would go; 2 files, 0.0 MiB stay" in run.stdout
     with old.open("a") as file:
         file.write("failed = 35\n")
-    run = _run("purge", "--dry-run", "--json", "-c", old)
+    run = overread("purge", "--dry-run", "--json", "-c", old)
     told = json.loads(run.stdout)
     assert [(one["study"], one["what"], one["bytes"], one["goes"], one["reason"]) for one in told["piles"]] == [
         ("1.2.3", "study", 1000, True, "older than 30 days"), ("4.5.6", "study", 1000, False, "not older than 30 days"),
@@ -59,38 +61,39 @@ def test_a_dry_run_says_what_would_go_and_what_stays_and_changes_nothing(old: Pa
 def test_a_purged_study_is_told_in_one_line_by_show_and_retry(old: Path) -> None:
     with old.open("a") as file:
         file.write("failed = 35\n")
-    run = _run("purge", "--older-than", "1", "-c", old)
+    run = overread("purge", "--older-than", "1", "-c", old)
     assert run.returncode == 0 and "gone: 1 received instances of 1.2.3" in run.stdout, run.stderr
     assert len(list((old.parent / "spool" / "studies").rglob("*.dcm"))) == 1
-    shown = _run("show", "1.2.3", "-c", old)
+    shown = overread("show", "1.2.3", "-c", old)
     assert "purged    1 instances since" in shown.stdout
     assert "older than 1 days; to run it again, send the whole study" in shown.stdout
-    retried = _run("retry", "job/1", "-c", old)
+    retried = overread("retry", "job/1", "-c", old)
     assert retried.returncode == 1
     assert retried.stderr.strip() == "overread: job/1: the files of its study are purged; send the whole study again"
-    assert _run("retry", "failed", "-c", old).returncode == 0
-    assert _run("spool", "verify", "-c", old).returncode == 1, "what is left is no DICOM file in this test"
+    assert overread("retry", "failed", "-c", old).returncode == 0
+    assert overread("spool", "verify", "-c", old).returncode == 1, "what is left is no DICOM file in this test"
 
 
 def test_spool_verify_counts_and_names(old: Path) -> None:
     for path in (old.parent / "spool" / "studies").rglob("*.dcm"):
         path.unlink()
-    run = _run("spool", "verify", "-c", old)
+    run = overread("spool", "verify", "-c", old)
     assert run.returncode == 1 and run.stdout.count("missing studies/") == 2
     assert "0 files are as they were written; 2 missing, 0 changed, 0 stray" in run.stdout
-    told = json.loads(_run("spool", "verify", "--json", "-c", old).stdout)
+    told = json.loads(overread("spool", "verify", "--json", "-c", old).stdout)
     assert (told["good"], len(told["missing"])) == (0, 2)
 
 
 def test_there_is_nothing_to_purge_without_a_database(tmp_path: Path) -> None:
     (tmp_path / "overread.toml").write_text("")
-    run = _run("purge", "-c", tmp_path / "overread.toml")
+    run = overread("purge", "-c", tmp_path / "overread.toml")
     assert run.returncode == 2 and "does not exist yet" in run.stderr
 
 
 def test_a_new_database_beside_a_full_spool_stops_the_start_and_deletes_nothing(old: Path) -> None:
     (old.parent / "overread.db").rename(old.parent / "mislaid.db")
-    run = _run("serve", "-c", old)
+    run = subprocess.run([sys.executable, "-m", "node.cli", "serve", "-c", str(old)], capture_output=True, text=True,
+                         timeout=120)  # fmt: skip
     assert run.returncode == 2 and "is new, but there are studies in" in run.stderr, run.stderr
     assert len(list((old.parent / "spool" / "studies").rglob("*.dcm"))) == 2
 

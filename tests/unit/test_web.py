@@ -25,6 +25,14 @@ class Added:
     word: str
 
 
+@dataclass(frozen=True)
+class Given:
+    """What came of a verdict."""
+
+    outcome: str
+    reason: str
+
+
 class Recording:
     """Takes what the end points hand over, and fails where it is told to."""
 
@@ -37,9 +45,10 @@ class Recording:
         return [Added("added" if label.value else "same") for label in labels]
 
     def add_review(self, sop_uid: str, verdict: str, by: str, why: str, source: str, at: float) -> Any:
-        return self._record(("review", sop_uid, verdict, by, why, source, at))
+        self._record(("review", sop_uid, verdict, by, why, source, at))
+        return Given("withdrawn", f"{verdict} by {by}")
 
-    def _record(self, call: tuple[Any, ...]) -> Any:
+    def _record(self, call: tuple[Any, ...]) -> None:
         if self.error is not None:
             raise self.error
         self.calls.append(call)
@@ -76,6 +85,7 @@ def port(tmp_path: Path) -> Port:
 def test_a_review_reaches_the_store_with_who_sent_it(port: Port) -> None:
     reply = port.post("reviews", REVIEW)
     assert reply.status == 201 and reply.json["at"].startswith("2027-01-15T08:00:00")
+    assert (reply.json["outcome"], reply.json["reason"]) == ("withdrawn", "rejected by dr.a"), "what came of it"
     assert port.store.calls == [("review", "2.25.17", "rejected", "dr.a", "a rib", "rest/has-reviews", 1_800_000_000.0)]
     port.post("reviews", REVIEW | {"at": "2026-10-05T12:00:00+02:00"})
     assert port.store.calls[1][-1] == 1_791_194_400.0

@@ -5,57 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from node.config import Config
 from node.queries import Queries
-from node.runners.base import Outcome, Request, RunnerBroken, RunnerDied
+from node.runners.base import Outcome, RunnerBroken, RunnerDied
 from node.sections import Node, Peer, Route
 from node.sections import Work as WorkSettings
 from node.spool import Spool
-from node.store import JobResult, NewOutput, OutputFile, Store
+from node.store import NewOutput, OutputFile, Store
 from node.work import Work
 from tests.conftest import Arrivals, Clock
-
-
-class Steered:
-    """A runner whose jobs end as the test says; `None` hangs until it is killed."""
-
-    def __init__(self) -> None:
-        self.ends: list[Outcome | Exception | None] = []
-        self.requests: list[Request] = []
-        self.killed: list[str] = []
-        self._hanging: Future[Outcome] | None = None
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def run(self, request: Request) -> Future[Outcome]:
-        self.requests.append(request)
-        future: Future[Outcome] = Future()
-        future.set_running_or_notify_cancel()
-        end = self.ends.pop(0)
-        if isinstance(end, Exception):
-            future.set_exception(end)
-        elif end is None:
-            self._hanging = future
-        else:
-            future.set_result(end)
-        return future
-
-    def kill(self, reason: str) -> None:
-        self.killed.append(reason)
-        if self._hanging is not None:
-            self._hanging.set_exception(RunnerDied(reason))
-            self._hanging = None
-
-
-DONE = Outcome("done", outputs=(NewOutput("report", "1.9", "1.2", (OutputFile("1.9.1", "results/a", "d", 1),)),),
-               result=JobResult("1.2.3.1", "digest", {"name": "m"}, {}, {}))  # fmt: skip
+from tests.steered import DONE, Steered
 
 
 @pytest.fixture
