@@ -92,13 +92,13 @@ def test_a_review_reaches_the_store_with_who_sent_it(port: Port) -> None:
 
 
 def test_labels_reach_the_store_as_they_were_sent(port: Port) -> None:
-    other = LABEL | {"study": "A-17", "by": "accession", "value": False}
+    other = LABEL | {"study": "A-17", "by": "accession", "value": None}
     reply = port.post("labels", {"labels": [LABEL, other]})
     assert (reply.status, reply.json) == (201, {"labels": 2, "became": {"added": 1, "same": 1}})
     [(_, first, second)] = port.store.calls
     assert (first.study, first.by, first.finding, first.value, first.date, first.source) == (
         "1.2.3", "study", "nodule", True, "2026-10-05", "ris")  # fmt: skip
-    assert (second.study, second.by, second.value) == ("A-17", "accession", False)
+    assert (second.study, second.by, second.value) == ("A-17", "accession", None), "null withdraws"
 
 
 @pytest.mark.parametrize(("what", "body", "says"), [
