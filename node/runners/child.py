@@ -16,14 +16,15 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
+from models import versions
 from models.errors import BadModel, OutOfMemory
 from node import __version__, faults, logs, processes, variants
 from node.config import Config
 from node.errors import ConfigError
+from node.runners import record
 from node.runners.base import Ahead, GoldenSet, Outcome, Request
 from node.runners.meter import Meter, cause_of
 from node.runners.ready import Ready
-from node.runners.record import record
 from node.spool import Spool
 from node.spreading import spread_over_processes
 from node.store.nouns import JobResult, NewOutput, OutputFile
@@ -160,7 +161,7 @@ def _run(pipeline: Pipeline, study: Study, request: Request, ready: Ready) -> Ou
     result = JobResult(
         series.SeriesInstanceUID, series.digest, made_by,
         {name: round(seconds, 4) for name, seconds in timings.items()}, executed.findings, executed.features,
-        executed.urgent, record(len(series.instances)),
+        executed.urgent, record.record(len(series.instances)),
     )  # fmt: skip
     return Outcome("done", outputs=outputs, result=result)
 
@@ -196,7 +197,8 @@ def _warm(name: str, config: Config) -> tuple[Pipeline, Measured]:
 
 
 def _golden(name: str, pipeline: Pipeline, config: Config) -> Measured:
-    return replace(golden.run(pipeline, config.work.device, __version__, datetime.now(UTC)), variant=name)
+    software = {**record.software(), **versions.software(config.work.device)}
+    return golden.run(pipeline, software, datetime.now(UTC), variant=name)
 
 
 def _write(released: Released, study_uid: str, spool: Spool) -> OutputFile:

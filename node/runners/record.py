@@ -15,7 +15,8 @@ import models
 import pipelines
 from node import __version__
 
-_LIBRARIES = ("torch", "monai", "numpy", "pydicom", "highdicom", "SimpleITK")
+_LIBRARIES = ("torch", "monai", "numpy", "scipy", "pydicom", "highdicom", "SimpleITK", "pylibjpeg-openjpeg", "pyjpegls",
+              "python-gdcm", "pillow")  # fmt: skip
 
 
 @cache
