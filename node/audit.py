@@ -83,6 +83,7 @@ TYPES: Mapping[str, str] = {
     "golden.passed": "a run of the golden set gave what is on record; body: model, software",
     "golden.mismatch": "alarm: a run of the golden set did not; body: what moved by how much, software then and now",
     "label.added": "what was reported of a finding; body: finding, value, source, whether it is the first of the study",
+    "label.withdrawn": "what a source said of a finding does not hold; body: finding, source, the value before",
     "document.read": "a received report or key object selection was read for labels and reviews; body: how many",
     "message.refused": "a caller or message of HL7 was refused; body: address, answer, reason, count",
     "clock.stepped": "the system's clock was set; due times and leases went along; body: seconds, backwards negative",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from node import modes, options, screens
+from node import modes, options, papers, screens
 from node.config import Config
 from node.errors import ConfigError, GiveUp
 from node.modes import MODES
@@ -146,7 +145,7 @@ def compare(
     pipeline: Annotated[str | None, typer.Option(help="Where several pipelines have such versions.")] = None,
     begin: Annotated[str | None, typer.Option("--from", help="YYYY-MM-DD, UTC: jobs that ended from then on.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="YYYY-MM-DD, UTC: jobs that ended before it.")] = None,
-    html: Annotated[bool, typer.Option("--html", help="Print one HTML page.")] = False,
+    html: papers.HtmlOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
@@ -154,14 +153,15 @@ def compare(
     from node import comparison_page as shown
     from pipelines import registry
 
+    papers.check(html, json=json)
     if pipeline not in (None, *registry.names()):
         raise ConfigError("--pipeline", f"no pipeline {pipeline!r}{nearest(str(pipeline), list(registry.names()))}")
     found = _opened(config)[2].compare(old, new, pipeline, _day(begin, "--from"), _day(end, "--to"))
+    if html is not None:
+        papers.put({html: shown.page(found).encode()})
     if json:
         screens.as_json(shown.plain(found))
-    elif html:
-        sys.stdout.write(shown.page(found))
-    else:
+    elif html is None:
         _print_comparison(found)
 
 

@@ -47,12 +47,15 @@ def day_of(at: float) -> int:
 
 
 def read(
-    connection: sa.Connection, after: int, types: Sequence[str], limit: int | None = None, upto: int | None = None
-) -> list[Event]:
-    """Events of some types with after < seq <= upto, oldest first, at most `limit`."""
+    connection: sa.Connection, after: int, types: Sequence[str], limit: int | None = None, upto: int | None = None,
+    object_: str | None = None,
+) -> list[Event]:  # fmt: skip
+    """Events of some types, of all objects or one, with after < seq <= upto, oldest first, at most `limit`."""
     query = sa.select(events).where(events.c.seq > after, events.c.type.in_(types)).order_by(events.c.seq).limit(limit)
     if upto is not None:
         query = query.where(events.c.seq <= upto)
+    if object_ is not None:
+        query = query.where(events.c.object == object_)
     return [
         Event(row.seq, row.at, row.type, row.actor, row.object, json.loads(row.body), row.prev_hash, row.hash)
         for row in connection.execute(query)

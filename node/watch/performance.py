@@ -1,6 +1,6 @@
 """The statistics of performance that people read: rates with intervals, calibration, and what probabilities promise.
 
-Rates: Wilson 1927. Calibration in the large and in the small: Cox 1958, as in Van Calster et al., "Calibration: the
+Calibration in the large and in the small: Cox 1958, as in Van Calster et al., "Calibration: the
 Achilles heel of predictive analytics", BMC Medicine 2019. Expected calibration error against what a calibrated model
 would show by chance: Broecker and Smith, "Increasing the reliability of reliability diagrams", 2007. Performance
 without labels: Bialek et al., "Estimating Model Performance Under Covariate Shift Without Labels", arXiv:2401.08348.
@@ -15,43 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from node.rates import Rate, Z, rate
 from node.watch.calibration import observed_to_expected
 from node.watch.detector import Floats
 
-Z = 1.959964  # of 95 % intervals
 _CUT = 1e-6
 _BINS = 10
 _LEAST_IN_BIN = 10
 _DRAWS, _FEWEST_DRAWS = 400, 100
 _NUMBERS = 4_000_000  # that all draws of one sample may take, if that is enough of them
+_AT_ONCE = 1_000_000  # numbers in memory
 _SEED = 20260101  # the same data always give the same intervals
 _MOST_STEPS = 50
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share `count` / `of` with its 95 % interval; the three are None where there is nothing to count."""
-
-    count: int
-    of: int
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-def rate(count: int, of: int) -> Rate:
-    """With the interval of Wilson (1927), which holds for small numbers and shares near 0 and 1. ValueError."""
-    if not 0 <= count <= of:
-        raise ValueError(f"{count} of {of} is no share")
-    if of == 0:
-        return Rate(0, 0, None, None, None)
-    share, square = count / of, Z * Z
-    middle = (share + square / (2 * of)) / (1 + square / of)
-    half = Z / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
-    # At 0 and at `of` the limit is that share itself, which rounding misses by a hair.
-    low = 0.0 if count == 0 else max(0.0, middle - half)
-    high = 1.0 if count == of else min(1.0, middle + half)
-    return Rate(count, of, share, low, high)
 
 
 @dataclass(frozen=True)
@@ -140,11 +115,12 @@ def _bins(size: int) -> int:
     return max(1, min(_BINS, size // _LEAST_IN_BIN))
 
 
-def _gap(p: Floats, y: Floats) -> float:
-    """Expected calibration error over bins with equally many studies: mean |observed - expected|, weighted."""
-    order = np.argsort(p, kind="stable")
-    parts = np.array_split(order, _bins(len(p)))
-    return float(sum(abs(y[part].sum() - p[part].sum()) for part in parts) / len(p))
+def _gaps(p: Floats, y: Floats) -> Floats:
+    """(samples, studies) each -> (samples,) expected calibration error over bins with equally many studies: mean
+    |observed - expected|, weighted. Probabilities ascend along the studies."""
+    studies = p.shape[1]
+    edges = np.linspace(0, studies, _bins(studies) + 1).astype(int)[:-1]
+    return np.asarray(np.abs(np.add.reduceat(y - p, edges, axis=1)).sum(axis=1) / studies)
 
 
 def _calibration_error(p: Floats, y: Floats) -> tuple[Estimate | None, float | None]:
@@ -153,17 +129,22 @@ def _calibration_error(p: Floats, y: Floats) -> tuple[Estimate | None, float | N
     The error of a sample is never 0, not even for a calibrated model, and a resample's is larger by about as much
     again; so the interval is the basic bootstrap's: twice the error less the quantiles of the resamples.
     """
-    if len(p) < 2 * _LEAST_IN_BIN:
+    size = len(p)
+    if size < 2 * _LEAST_IN_BIN:
         return None, None
     random = np.random.default_rng(_SEED)
-    here = _gap(p, y)
-    again = []
-    for _ in range(_DRAWS):
-        drawn = random.integers(0, len(p), len(p))
-        again.append(_gap(p[drawn], y[drawn]))
-    by_chance = [_gap(p, (random.random(len(p)) < p).astype(float)) for _ in range(_DRAWS)]
-    low, middle, high = (2 * here - float(np.quantile(again, q)) for q in (0.975, 0.5, 0.025))
-    return Estimate(max(0.0, middle), max(0.0, low), max(0.0, high)), float(np.quantile(by_chance, 0.95))
+    order = np.argsort(p, kind="stable")
+    p, y = p[order], y[order]
+    here = float(_gaps(p[None], y[None])[0])
+    again, by_chance = [], []
+    for start in range(0, _DRAWS, at_once := max(1, _AT_ONCE // size)):
+        draws = min(at_once, _DRAWS - start)
+        drawn = np.sort(random.integers(0, size, (draws, size)), axis=1)  # so that probabilities ascend
+        again.append(_gaps(p[drawn], y[drawn]))
+        by_chance.append(_gaps(np.broadcast_to(p, (draws, size)), (random.random((draws, size)) < p).astype(float)))
+    low, middle, high = (2 * here - float(np.quantile(np.concatenate(again), q)) for q in (0.975, 0.5, 0.025))
+    chance = float(np.quantile(np.concatenate(by_chance), 0.95))
+    return Estimate(max(0.0, middle), max(0.0, low), max(0.0, high)), chance
 
 
 @dataclass(frozen=True)
