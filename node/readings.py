@@ -108,9 +108,10 @@ class Readings(Queries):
     def standings(self) -> Mapping[tuple[str, str, str], float]:
         """How near each channel of monitoring is to an alarm, which is 1: {(pipeline, model, channel): part}, of models
         that ran within 30 days."""
+        recent = watch_states.c.updated_at > self._clock() - _RECENT
         query = (
             sa.select(watch_states.c.family, watch_states.c.standing)
-            .where(watch_states.c.standing.is_not(None), watch_states.c.updated_at > self._clock() - _RECENT)
+            .where(watch_states.c.standing.is_not(None), recent)
             .order_by(watch_states.c.updated_at)
         )
         found = {}

@@ -102,7 +102,7 @@ class Life:
         store, at = self.store, self._at
         at(1).note("node.started", "node", "node", {"version": "0.1.0", "config": "a" * 64, "pid": 7})
         at(1).note("model.installed", "node", "model/cxr-triage", {"name": "cxr-triage", "version": "1.1.0-release-candidate.2", "digest": "a7" * 32})
-        run = Measured("cxr-triage", "1.0.0", MODEL, "5" * 64, {"torch": "2.5", "device": "cpu"}, {"output.Nodule.p": 0.4})
+        run = Measured("cxr-triage", "cxr-triage", "1.0.0", MODEL, "5" * 64, {"torch": "2.5", "device": "cpu"}, {"output.Nodule.p": 0.4})
         at(1).settle_golden(run, "work")
         at(2).settle_golden(run, "work")
         at(14).settle_golden(replace(run, features={"output.Nodule.p": 0.61}, software={"torch": "2.6", "device": "cpu"}), "work")

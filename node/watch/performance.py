@@ -24,7 +24,6 @@ _BINS = 10
 _LEAST_IN_BIN = 10
 _DRAWS, _FEWEST_DRAWS = 400, 100
 _NUMBERS = 4_000_000  # that all draws of one sample may take, if that is enough of them
-_AT_ONCE = 1_000_000  # numbers in memory
 _SEED = 20260101  # the same data always give the same intervals
 _MOST_STEPS = 50
 
@@ -137,7 +136,7 @@ def _calibration_error(p: Floats, y: Floats) -> tuple[Estimate | None, float | N
     p, y = p[order], y[order]
     here = float(_gaps(p[None], y[None])[0])
     again, by_chance = [], []
-    for start in range(0, _DRAWS, at_once := max(1, _AT_ONCE // size)):
+    for start in range(0, _DRAWS, at_once := max(1, _NUMBERS // (8 * size))):
         draws = min(at_once, _DRAWS - start)
         drawn = np.sort(random.integers(0, size, (draws, size)), axis=1)  # so that probabilities ascend
         again.append(_gaps(p[drawn], y[drawn]))

@@ -95,6 +95,7 @@ def test_prometheus_takes_every_expression_of_the_dashboard(tmp_path: Path) -> N
 FAILED, SKIPPED, DONE = (f'overread_jobs_finished_total{{pipeline="p",outcome="{word}"}}' for word in ("failed", "skipped", "done"))
 AGE, EVENTS = 'overread_queue_age_seconds{queue="%s"}', 'overread_audit_events_total{type="%s"}'
 ALARM = 'overread_alarms_open{pipeline="p",model="m",channel="c",kind="drift",state="open"}'
+RATIO = 'overread_watch_statistic_ratio{pipeline="p",model="m",channel="c"}'
 DISK = {"overread_spool_size_bytes": "100x60", "overread_spool_high_watermark_ratio": "0.85x60", "overread_spool_min_free_bytes": "5x60"}
 ROUTE = 'overread_route_jobs_total{route="r",pipeline="p"}'
 RULES_TRIED: dict[str, tuple[dict[str, str], dict[str, str]]] = {
@@ -117,8 +118,7 @@ RULES_TRIED: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "OverreadWrongTokens": ({"overread_web_refusals_total": "0+2x60"}, {"overread_web_refusals_total": "0+1x60"}),
     "OverreadAuditLog": ({EVENTS % "audit.broken": "0x30 1x30"}, {EVENTS % "audit.verified": "0x30 1x30"}),
     "OverreadMonitoringAlarm": ({ALARM: "1x60"}, {"overread_up": "1x60"}),
-    "OverreadNearAlarm": ({'overread_watch_statistic_ratio{pipeline="p",model="m",channel="c"}': "0.2x60"},
-                          {'overread_watch_statistic_ratio{pipeline="p",model="m",channel="c"}': "0.09x60"}),
+    "OverreadNearAlarm": ({RATIO: "0.2x60"}, {RATIO: "0.09x60"}),
     "OverreadSlowMetrics": ({"overread_scrape_seconds": "6x60"}, {"overread_scrape_seconds": "4x60"}),
 }  # fmt: skip
 SLOW = {"OverreadRouteSilent"}  # looks back for a week: its series are of an hour a value
