@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +22,8 @@ from models.runtime import Runtime
 class Reading:
     """What a model says of one radiograph.
 
-    ``view``: probability of each kind of view. ``inverted``: dark is dense in the pixels as given, and they were turned
+    ``score``: of each finding, the members' mean logit before calibration. ``view``: probability of each kind of view.
+    ``inverted``: dark is dense in the pixels as given, and they were turned
     before the findings were looked for. ``probability``: of each finding, calibrated. ``entropy``: of each, in bits;
     ``disagreement``: the part of it that comes from members that differ (mutual information). ``distance``: of the
     features from those of validation images; ``out_of_distribution``: it is beyond the card's limit. ``embedding``: the
@@ -37,6 +38,7 @@ class Reading:
     distance: float
     out_of_distribution: bool
     embedding: tuple[float, ...] = ()
+    score: Mapping[str, float] = field(default_factory=dict)
 
 
 class RadiographModel(Protocol):
@@ -83,6 +85,7 @@ class LoadedClassifier:
             logits, far, deep = self.net.seen(x)
         members = logits[:, 0].double().sigmoid().cpu().numpy()
         mean = logits.mean(0)[0].double().sigmoid().cpu().numpy()
+        raw = ((logits.mean(0)[0] - self.net.offset) / self.net.scale).cpu().numpy()
         total, own = entropy(members.mean(0)), entropy(members).mean(0)
         names, distance = self.net.findings, float(far[0])
         limit = float(self.card.thresholds.get("distance", np.inf))
@@ -95,6 +98,7 @@ class LoadedClassifier:
             distance,
             distance > limit,
             fold(deep[:, 0].cpu().numpy()),
+            dict(zip(names, map(float, raw), strict=True)),
         )
 
     def explain(self, image: np.ndarray, label: str, method: str = "grad-cam") -> np.ndarray:

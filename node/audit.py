@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from node.schema import events
 
 GENESIS = "0" * 64
+_PAGE = 4096  # events that are read at once
 _CHAIN_LOCK = 7108252  # PostgreSQL advisory lock: one writer of the chain at a time
 
 # Every event type there is, with what it means; docs/glossary.md lists them and a test compares.
@@ -41,10 +43,10 @@ TYPES: Mapping[str, str] = {
     "results.purged": "files of results were deleted, rows and log stay; body: reason, instances, bytes, since when",
     "job.created": "a pipeline is to run on a study revision",
     "job.claimed": "a worker took the job",
-    "job.done": "its outputs are stored; body: model, digests, timings, findings, what it was made with",
-    "job.skipped": "the pipeline does not take this study; body: reason",
+    "job.done": "its outputs are stored; body: model, digests, timings, findings, acquisition, what it was made with",
+    "job.skipped": "the pipeline does not take this study; body: reason, model, what it was made with",
     "job.retried": "it will be tried again; body: reason",
-    "job.failed": "given up until a person looks; body: reason",
+    "job.failed": "given up until a person looks; body: reason, and as far as known model and what it was made with",
     "delivery.claimed": "an output is being sent to a peer",
     "delivery.delivered": "the peer stored every instance; body: each answer",
     "delivery.retried": "it will be tried again; body: reason",
@@ -65,6 +67,7 @@ TYPES: Mapping[str, str] = {
     "commitment.retried": "the answer to a storage commitment request will be tried again; body: reason",
     "commitment.failed": "the answer to a storage commitment request was given up; body: reason",
     "commitment.refused": "a storage commitment request or answer got a failure status; body: status, reason",
+    "audit.restored": "the database is an older copy of itself; body: by, why, the heads of the lost events",
     "audit.head": "a tree head of the log was signed; body: size, root, key, signature, those before this event",
     "audit.broken": "alarm: the log does not hold; body: the first thing that does not",
     "audit.verified": "somebody had the log verified; body: events, heads, the first that does not hold, by whom",
@@ -86,7 +89,7 @@ TYPES: Mapping[str, str] = {
     "peer.away": "alarm: a peer takes no association, or stores nothing; what is for it waits; body: reason",
     "peer.back": "it is well again, and what waits for it is due at once; body: seconds that it was away",
     "notice": "a fact that monitoring saw: a new category, or evidence on its way to an alarm; body: channel, what",
-    "alarm.opened": "an alarm was raised; body: channel, what it says, since when, example studies",
+    "alarm.opened": "an alarm was raised; body: channel, episode, what it says, since when, example studies",
     "alarm.acknowledged": "a person has seen an alarm; body: by, why",
     "alarm.resolved": "a person said what an alarm was; body: by, why, resolution",
     "alarm.cleared": "an alarm is over; body: why, the state in which it was",
@@ -164,40 +167,45 @@ class Broken(Exception):
         self.reason = reason
 
 
-def verify(connection: sa.Connection) -> tuple[int, str | None]:
-    """Walk the whole chain. Return how many events hold, and a line about the first that does not (None: all hold)."""
-    count = 0
-    try:
-        for hashes in walk(connection):
-            count += len(hashes)
-    except Broken as broken:
-        return broken.seq - 1, broken.reason
-    return count, None
-
-
-def walk(connection: sa.Connection, after: int = 0, previous: str = GENESIS) -> Iterator[list[str]]:
-    """The hashes of the events with seq > `after`, in order, in batches, each computed anew and held against its row.
-    `previous`: the hash of the event before them. Raises Broken, after what holds before it.
-    """
-    columns = events.c.seq, events.c.at, events.c.type, events.c.actor, events.c.object, events.c.body
-    query = sa.select(*columns, events.c.prev_hash, events.c.hash).where(events.c.seq > after).order_by(events.c.seq)
-    expected = after + 1
+def walk(
+    connection: sa.Connection, after: int = 0, previous: str = GENESIS, until: int | None = None
+) -> Iterator[list[bytes]]:
+    """The hashes (32 bytes each) of the events with after < seq <= until, in order, in batches, each computed anew and
+    held against its row. `previous`: the hash of the event before them. Raises Broken, after what holds before it."""
     quote, sha256 = json.encoder.encode_basestring, hashlib.sha256
-    for batch in connection.execute(query, execution_options={"yield_per": 4096}).partitions():
-        found: list[str] = []
-        for seq, at, type_, actor, object_, body, prev_hash, hash_ in batch:
+    for rows in _rows(connection, after, until):
+        found: list[bytes] = []
+        for seq, at, type_, actor, object_, body, prev_hash, hash_ in rows:
             try:  # the text of `_hash`, put together by hand: it is made for every event there ever was
                 text = f"{previous}[{seq},{quote(at)},{quote(type_)},{quote(actor)},{quote(object_)},{quote(body)}]"
             except TypeError:  # no text: SQLite keeps bytes in any column
                 text = ""
-            own = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-            if hash_ != own or prev_hash != previous or seq != expected:
+            own = sha256(text.encode("utf-8", "surrogatepass"))
+            after += 1
+            if hash_ != own.hexdigest() or prev_hash != previous or seq != after:
                 yield found
-                raise _broken(expected, seq, prev_hash != previous, f"({type_}, {at})")
-            found.append(hash_)
+                raise _broken(after, seq, prev_hash != previous, f"({type_}, {at})")
+            found.append(own.digest())
             previous = hash_
-            expected += 1
         yield found
+
+
+def _rows(connection: sa.Connection, after: int, until: int | None) -> Iterator[Sequence[Any]]:
+    """Rows in pages, as the driver gives them: SQLAlchemy's own would take as long as the hashes."""
+    limit = "" if until is None else f" AND seq <= {until:d}"
+    while True:
+        result = connection.exec_driver_sql(
+            f"SELECT seq, at, type, actor, object, body, prev_hash, hash FROM events WHERE seq > {after:d}{limit} "
+            f"ORDER BY seq LIMIT {_PAGE}"
+        )
+        try:
+            found = result.cursor.fetchall()
+        except connection.dialect.loaded_dbapi.OperationalError as error:  # as SQLAlchemy would have said it
+            raise exc.OperationalError("SELECT", None, error) from error
+        if not found:
+            return
+        yield found
+        after = found[-1][0]
 
 
 def _broken(expected: int, seq: int, apart: bool, what: str) -> Broken:

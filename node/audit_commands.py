@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 from node import config as configuration
 from node import options, screens
 from node.config import Config
-from node.errors import ConfigError, TryAgain
+from node.errors import ConfigError, GiveUp, TryAgain
 from node.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, WhyOption
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Hold the whole log against its chain and its signed heads; names the first event that does not hold."""
+    from node.telling.sentences import sentence
+
     settings, queries, store = opened(config)
     verdict, notes = look(settings, queries, heads, key)
     body = {"events": verdict.events, "heads": verdict.heads, "broken": verdict.broken, "by": user()}
@@ -53,9 +56,12 @@ def verify(
     except TryAgain as error:  # such as a copy that may only be read
         notes.append(f"that it was verified is not in the log: {error.reason}")
     if json:
-        screens.as_json({**vars(verdict), "notes": notes})
+        told = [{"event": one.seq, "at": one.at, **one.body} for one in verdict.restored]
+        screens.as_json({**vars(verdict), "restored": told, "notes": notes})
     else:
         screens.out.print(verdict.broken or _says(verdict), markup=False, soft_wrap=True)
+        for one in verdict.restored:
+            screens.out.print(f"event {one.seq}, {one.at[:19]} UTC: {sentence(one)}", markup=False, soft_wrap=True)
         for note in notes:
             screens.err.print(note, markup=False, soft_wrap=True)
     raise typer.Exit(1 if verdict.broken else 0)
@@ -80,7 +86,7 @@ def look(settings: Config, queries: Queries, file: Path | None, key: Path | None
     else:
         notes.append(f"not held against exported heads: there is no {path}")
     keys = _keys(key or settings.heads_folder / signed.PUBLIC, key is not None, notes)
-    return queries.prove(exported, keys), notes
+    return queries.prove(exported, keys, os.cpu_count() or 1), notes
 
 
 def _keys(path: Path, named: bool, notes: list[str]) -> Keys | None:
@@ -97,6 +103,39 @@ def _says(verdict: Verdict) -> str:
     if verdict.heads:
         told += f", {verdict.signed} of them under {verdict.heads} signed heads"
     return told + (f"; {verdict.purged} are purged" if verdict.purged else "")
+
+
+@app.command()
+def restored(
+    by: ByOption,
+    why: WhyOption,
+    config: ConfigOption = DEFAULT_CONFIG,
+    heads: Annotated[Path | None, typer.Option(help="A file of exported tree heads; default: the node's own.")] = None,
+) -> None:
+    """Put on record, signed, that the database is an older copy of itself: which exported heads are of lost events."""
+    from node.proof import heads as signed
+    from node.proof import restored as restoring
+
+    settings, queries, store = opened(config)
+    path = heads or settings.heads_folder / signed.FILE
+    if not path.exists():
+        raise ConfigError(str(path), "no such file of tree heads")
+    found, wrong = signed.read_heads(path)
+    lost, stored = queries.lost_heads(found)
+    signer = signed.open_signer(settings.signing_key, settings.heads_folder)
+    keys = signed.read_keys(settings.heads_folder / signed.PUBLIC)
+    if wrong is not None or not lost:
+        raise GiveUp(wrong or f"the database has every head of {path}: nothing is lost")
+    strange = next((head for head in lost if not head.holds(keys)), None)
+    if strange is not None:
+        raise GiveUp(f"the head of {strange.size} events in {path} is not signed with a key of this node")
+    verdict = queries.prove({str(path): [head for head in found if head not in lost]}, keys)
+    if verdict.broken is not None:
+        raise GiveUp(f"more is wrong than a restore explains: {verdict.broken}")
+    body = restoring.body(lost, stored, found, by, why)
+    store.note(restoring.TYPE, f"user/{by}", "audit", body)
+    store.sign_head(signer.sign, 1, 0.0)
+    screens.out.print(f"on record: up to {body['lost_at_most']} events are lost, under {len(lost)} heads", markup=False)
 
 
 @app.command()
@@ -142,21 +181,24 @@ def export(
         raise typer.BadParameter(f"--format is one of {', '.join(copies.FORMATS)}")
     settings, queries, store = opened(config)
     about = None if study is None else f"study/{study}"
+    given = {"study": study, "from": since, "to": until}
+    asked = {key: value for key, value in given.items() if value not in (None, "", "~")}
     events = queries.log(since=_time(since), until=_time(until, "~"), object_=about)
     count = 0
     with contextlib.ExitStack() as stack:
         try:
             file = sys.stdout if out is None else stack.enter_context(out.open("w", encoding="utf-8", newline="\n"))
+            for line in copies.lines(
+                events, format, settings.node.ae_title, lru_cache(10_000)(queries.patient_digests)
+            ):
+                file.write(f"{line}\n")
+                count += 1
         except OSError as error:
-            raise ConfigError(str(out), f"cannot be written ({error.strerror})") from error
-        patients = lru_cache(10_000)(queries.patient_digests)
-        for line in copies.lines(events, format, settings.node.ae_title, patients):
-            file.write(f"{line}\n")
-            count += 1
-    count -= format == "csv"  # the titles
-    given = {"study": study, "from": since, "to": until}
-    asked = {key: value for key, value in given.items() if value not in (None, "", "~")}
-    store.note("audit.exported", user(), "audit", {"format": format, "count": count, "by": user(), **asked})
+            raise ConfigError(str(out or "standard output"), f"cannot be written ({error.strerror})") from error
+        finally:  # what was read is on record, also where the reader broke off
+            count -= format == "csv" and count > 0  # the titles
+            body = {"format": format, "count": count, "by": user(), **asked}
+            store.note("audit.exported", user(), "audit", body)
     screens.err.print(f"{count} {'messages' if format == 'atna' else 'events'} written", markup=False)
 
 

@@ -12,11 +12,11 @@ log = logs.get(__name__)
 Version = tuple[str, str, str]  # name, version, digest of a model
 
 
-def note(config: Config, config_digest: str, queries: Queries, store: Store) -> None:
-    """Put it on record, before the event of this start. `config_digest`: of the file. Raises TryAgain."""
+def note(config: Config, queries: Queries, store: Store) -> None:
+    """Put it on record, before the event of this start. Raises TryAgain."""
     starts = [event for event in queries.events("node") if event.type == "node.started"]
-    if starts and starts[-1].body.get("config") != config_digest:
-        body = {"before": starts[-1].body.get("config"), "now": config_digest}
+    if starts and starts[-1].body.get("config") != config.digest:
+        body = {"before": starts[-1].body.get("config"), "now": config.digest}
         store.note("node.configured", "node", "node", body)
         log.info("the configuration has changed since the last start")
     known, there = _known(queries), _there(config)

@@ -6,6 +6,8 @@ key) overrides the file's `ae-title` in `[node]`.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -103,6 +105,11 @@ class Config(BaseSettings):
             if peer.name == name:
                 return peer
         raise ConfigError(f"peer {name!r}", f"no such [[peer]]{nearest(name, [p.name for p in self.peers])}")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what is in force: file, environment and defaults together."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
     @property
     def heads_folder(self) -> Path:

@@ -18,8 +18,9 @@ from pathlib import Path
 VARIABLE = "OVERREAD_FAULTS"
 
 # Every point with what is promised when the process dies there; docs/reliability.md lists them and a test compares.
-# The first part of a name is the process: node (the supervisor), receive, close, work, models (its child), send;
-# review: whatever process takes a person's word, such as a command.
+# The first part of a name is the process: node (the supervisor), receive, close, work, models (its child), send, watch;
+# review: whatever process takes a person's word, such as a command; keep: the process close, which keeps house, or a
+# command that does.
 POINTS: Mapping[str, str] = {
     "node.upgraded": "the schema is up to date, nothing is swept: the next start begins again",
     "node.swept": "the spool is swept, no loop runs: the next start begins again",
@@ -64,6 +65,11 @@ POINTS: Mapping[str, str] = {
     "send.asked": "the peer took the request, that is not on record: asked again under the same transaction UID",
     "send.report-heard": "the peer's answer is not on record, it was not thanked: it says it again, or is asked again",
     "send.report-taken": "the peer's answer is on record, it was not thanked: committed",
+    "keep.purging": "a purge is written, not committed: rows and files are as they were, and it is done again",
+    "keep.purged": "rows say that files are gone, the files are there: the sweep takes them at the next start",
+    "keep.head-signing": "a tree head is written, not committed: it is signed again",
+    "keep.head-signed": "a tree head is in the database, not in the file: it is added there",
+    "keep.log-purging": "a purge of the log is written, not committed: every event is there, and it is done again",
     "review.setting": "a route's mode is written, not committed: it is as it was; whoever set it was told nothing",
     "review.set": "a route's mode counts, whoever set it was not told: set again, it changes nothing",
     "review.recording": "a verdict is written, nothing of what waits has moved: as if nobody had given it",
@@ -71,6 +77,11 @@ POINTS: Mapping[str, str] = {
     "review.released": "a verdict counts, whoever gave it was not told: given again, nothing is sent twice",
     "send.telling": "our answer about commitment is claimed, not told: told after the sender's start",
     "send.told": "the peer heard our answer, that is not on record: it hears it again",
+    "watch.keeping": "states, alarms and messages of a stretch of the log are written, not committed: it is read again",
+    "watch.kept": "a stretch of the log counts, its alarms' messages wait: whoever comes next sends them",
+    "watch.held": "the stop-rule holds a route, its alarm does not say so: applied again, it changes nothing",
+    "watch.escalating": "alarms that nobody has acknowledged are told again, not committed: told by whoever comes next",
+    "watch.sent": "a message is with its server, that is not on record: sent again under the same number",
 }
 
 _FOLDER = os.environ.get(VARIABLE) or None

@@ -52,9 +52,7 @@ class Forwarding:
             self._store.set_place(READER, place)
 
     def _message(self, event: audit.Event) -> bytes | None:
-        noun, _, name = event.object.partition("/")
-        patients = self._queries.patient_digests(name) if noun == "study" and event.type in atna.KINDS else ()
-        text = atna.message(event, self._ae_title, patients)
+        text = atna.message(event, self._ae_title, self._queries.patient_digests)
         return None if text is None else framed(text, event.at)
 
     def _tell(self, place: int, reason: str | None) -> None:

@@ -154,7 +154,7 @@ def _lines(part: Part) -> list[str]:
             f"expected calibration error {_estimate(calibration.error)}{chance}",
         ]
     if promised.studies:
-        told = [f"{name} {'-' if value is None else f'{value:.3f}'}" for name, value in (
+        told = [f"{name} {_estimate(value)}" for name, value in (
             ("sensitivity", promised.sensitivity), ("predictive value", promised.predictive_value),
             ("AUROC", promised.auroc), ("prevalence", promised.prevalence))]  # fmt: skip
         lines.append(f"promised by the probabilities of {promised.studies} studies, without labels: {', '.join(told)}")

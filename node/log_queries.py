@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from node import audit, persons
 from node.audit import Event
-from node.proof import standing
+from node.proof import ranges, restored, standing
 from node.proof.heads import Head, Keys
 from node.proof.verify import Verdict, verify
 from node.schema import events, instances, patients
@@ -20,6 +20,8 @@ _PAGE = 5000  # events that are read in one transaction
 
 class LogQueries(ABC):
     """The reads of the log; Queries has them."""
+
+    engine: sa.Engine
 
     @abstractmethod
     def _read(self) -> AbstractContextManager[sa.Connection]:
@@ -36,10 +38,29 @@ class LogQueries(ABC):
         verdict = self.prove({}, None)
         return verdict.events, verdict.broken
 
-    def prove(self, exported: Mapping[str, Sequence[Head]], keys: Keys | None) -> Verdict:
-        """See node.proof.verify."""
+    def prove(self, exported: Mapping[str, Sequence[Head]], keys: Keys | None, processes: int = 1) -> Verdict:
+        """See node.proof.verify. Several processes look at a long log, where this one has no other use of the database
+        meanwhile; what they find wrong is looked at again by one, which names it."""
+        if processes > 1 and ranges.POSSIBLE and self._length() >= ranges.WORTH:
+            self.engine.dispose()
+            with ranges.Readers(self.engine.url, processes) as readers, self._read() as connection:
+                verdict = verify(connection, exported, keys, readers.nodes)
+            if verdict.broken is None:
+                return verdict
         with self._read() as connection:
             return verify(connection, exported, keys)
+
+    def _length(self) -> int:
+        with self._read() as connection:
+            return int(connection.execute(sa.select(sa.func.max(events.c.seq))).scalar() or 0)
+
+    def lost_heads(self, exported: Sequence[Head]) -> tuple[list[Head], list[Head]]:
+        """Those of the exported heads that the database should have and has not, and all that it has."""
+        with self._read() as connection:
+            stored = standing.heads(connection)
+            there = set(stored)
+            left = restored.left(exported, stored, restored.told(connection))
+        return [head for head in left if head not in there], stored
 
     def heads(self) -> list[Head]:
         """The signed tree heads, oldest first."""
@@ -80,9 +101,10 @@ class LogQueries(ABC):
             for row in connection.execute(opened, execution_options={"yield_per": 200}):
                 event = audit.as_event(row)
                 if event.body["association"] == key:
-                    later = [one for one in audit.read(connection, event.object, event.seq)
-                             if one.type == "association.ended" and one.body["association"] == key]  # fmt: skip
-                    return [event, *later[:1]]
+                    later = (one for one in audit.read(connection, event.object, event.seq)
+                             if one.type == "association.ended" and one.body["association"] == key)  # fmt: skip
+                    ended = next(later, None)
+                    return [event] if ended is None else [event, ended]
                 if event.body["association"] < key:
                     break
         return []

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from node import logs
+from node import faults, logs
 from node.config import Config
 from node.inventory import Inventory
 from node.retention import DAY, HOUR, KINDS, Pile, age_of
@@ -93,6 +93,7 @@ class Purge:
         gone = self._store.purge(pile, before, self._keep, reason, self._actor)
         if gone is None:
             return False
+        faults.point("keep.purged")
         # A kill from here on leaves files that no row knows: the sweep takes them.
         still = self._inventory.known_paths(pile.study_uid)
         self._spool.delete((path for path in gone if path not in still), time.time() - HOUR)

@@ -24,6 +24,7 @@ from node.schema import (
     tallies,
 )
 
+_RECENT = 30 * 86400.0  # seconds
 _LIVES = {"loop.started": True, "loop.ended": False}
 
 
@@ -119,6 +120,22 @@ class Readings:
             for family, channel, kind, state, count in connection.execute(query):
                 pipeline, model, _ = (*family.split("|"), "", "")[:3]
                 found[(pipeline, model, channel, kind, state)] += count
+        return found
+
+    def standings(self) -> Mapping[tuple[str, str, str], float]:
+        """How near each channel of monitoring is to an alarm, which is 1: {(pipeline, model, channel): part}, of models
+        that ran within 30 days."""
+        states = metadata.tables["watch_states"]
+        query = (
+            sa.select(states.c.family, states.c.standing)
+            .where(states.c.standing.is_not(None), states.c.updated_at > self._clock() - _RECENT)
+            .order_by(states.c.updated_at)
+        )
+        found = {}
+        with self._read() as connection:
+            for family, text in connection.execute(query):
+                pipeline, model, _ = family.split("|")
+                found.update({(pipeline, model, channel): part for channel, part in json.loads(text).items()})
         return found
 
     def loops(self, names: Sequence[str]) -> Mapping[str, bool]:

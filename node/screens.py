@@ -169,6 +169,8 @@ def _timeline_line(run: Sequence[Event]) -> None:
 def _body(event: Event) -> str:
     parts = []
     for key, value in event.body.items():
+        if key in ("record", "acquisition", "features"):  # `overread explain` shows them
+            continue
         if isinstance(value, Mapping) and key in ("outputs", "model", "findings", "timings", "routes"):
             if key == "outputs":
                 value = {name: f"{one['instances']} instances" for name, one in value.items()}

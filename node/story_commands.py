@@ -96,6 +96,7 @@ def _print(told: Mapping[str, Any]) -> None:
         made = f" with {model.get('name')} {model.get('version')} {str(model.get('digest'))[:16]}" if model else ""
         reason = f": {job['reason']}" if job.get("reason") else ""
         show.line("job", f"{job['pipeline']} on revision {job['revision']} {job['outcome']}{made}{reason}")
+        _record(show, job)
         for name, value in (job.get("findings") or {}).items():
             show.line("", f"{name}: {screens.short(value)}")
         for name, output in (job.get("outputs") or {}).items():
@@ -108,6 +109,26 @@ def _print(told: Mapping[str, Any]) -> None:
         show.line("then", f"{_time(one['at'])} {one['says']}")
     show.title("all events")
     _timeline(told["timeline"])
+
+
+def _record(show: _Lines, job: Mapping[str, Any]) -> None:
+    """What the job was run with, as far as it is on record."""
+    record = job.get("record") or {}
+    if "software" in record:
+        on = ", ".join(str(record[name]) for name in ("device", "precision") if name in record)
+        code = f"code {str(record['software'].get('code'))[:16]}, configuration {str(record.get('config'))[:16]}"
+        show.line("", f"Overread {record['software'].get('overread')} on {on}; {code}")
+    if "random" in record:
+        random = (
+            f"random: {', '.join(record['random'])}, seed {record['seed']}"
+            if record["random"]
+            else "nothing random ran"
+        )
+        pixels = f"; pixels {str(record['pixels'])[:16]}" if record.get("pixels") else ""
+        show.line("", f"{random}{pixels}")
+    for name in ("thresholds", "calibration"):
+        if record.get(name):
+            show.line("", f"{name}: {screens.short(record[name])}")
 
 
 def _timeline(events: Sequence[Mapping[str, Any]]) -> None:

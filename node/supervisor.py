@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import signal
@@ -23,9 +22,11 @@ from node.errors import ConfigError, TryAgain
 from node.inventory import Inventory
 from node.proof.heads import open_signer
 from node.queries import Queries
+from node.routes import Routes
 from node.spool import Spool
 from node.store import Store
 from node.sweeping import sweep
+from pipelines import registry
 
 log = logs.get(__name__)
 _AFTER = 10.0  # seconds that a loop has to end when its grace is over
@@ -67,6 +68,7 @@ class Supervisor:
         """
         if faults.armed():
             log.warning("fault points are armed: this node ends wherever a test wants it to", by=faults.VARIABLE)
+        Routes(self._config, registry.names())  # what cannot work is told before anything starts
         with _only_one(self._config.node.spool):
             store = self._prepare()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -103,9 +105,9 @@ class Supervisor:
         if back:
             log.warning("the clock was set backwards since the node last ran", seconds=round(-back, 1))
         open_signer(self._config.signing_key, self._config.heads_folder)  # what is wrong with it shows at the start
-        digest = hashlib.sha256(self._config_path.read_bytes()).hexdigest()
-        changes.note(self._config, digest, Queries(store.engine), store)
-        store.note("node.started", "node", "node", {"version": __version__, "config": digest, "pid": os.getpid()})
+        changes.note(self._config, Queries(store.engine), store)
+        body = {"version": __version__, "config": self._config.digest, "pid": os.getpid()}
+        store.note("node.started", "node", "node", body)
         half, orphans = spool.sweep_incoming(), 0
         try:
             with spool.deleting():

@@ -3,9 +3,9 @@ what is over its retention. A step of the keep loop."""
 
 from __future__ import annotations
 
-from node import audit, logs
+from node import audit, faults, logs
 from node.config import Config
-from node.proof import heads, standing
+from node.proof import heads, restored, standing
 from node.retention import DAY, HOUR
 from node.store import Store
 
@@ -43,20 +43,23 @@ class Witness:
     def _export(self) -> None:
         """Append the heads that the file lacks. Raises OSError; audit.Broken where the two do not agree."""
         with self._store.engine.connect().execution_options(reading=True) as connection:
-            stored = standing.heads(connection)
+            stored, said = standing.heads(connection), restored.told(connection)
         path = self._config.heads_folder / heads.FILE
         there, wrong = heads.read_heads(path) if path.exists() else ([], None)
         if wrong is not None:
             raise audit.Broken(0, wrong)
+        there = restored.left(there, stored, said)
         size = there[-1].size if there else 0
         known = {head.size: head for head in stored}
         for head in there:
             if known.get(head.size) != head:
                 reason = (
                     f"a head of {head.size} events was signed at {head.at} that the database does not have: the log "
-                    f"was cut or rewritten, or this is an older copy of the database ({path})"
+                    f"was cut or rewritten, or this is an older copy of the database, which `overread audit restored` "
+                    f"puts on record ({path})"
                 )
                 raise audit.Broken(0, reason)
+        faults.point("keep.head-signed")
         heads.append_heads(path, [head for head in stored if head.size > size])
 
     def _purge(self) -> None:
@@ -64,8 +67,7 @@ class Witness:
         if now < self._purge_at:
             return
         self._purge_at = now + HOUR
-        gone = self._store.purge_log(now - self._config.audit.retention * DAY)
-        if gone:
+        while gone := self._store.purge_log(now - self._config.audit.retention * DAY):
             log.info("events over their retention are purged", events=gone)
 
     def _alarm(self, reason: str) -> None:

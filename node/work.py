@@ -193,7 +193,9 @@ class Work:
                 return
             log.info("job done", study=job.study_uid, pipeline=job.pipeline, outputs=[o.name for o in outcome.outputs])
         elif outcome.word == "skipped":
-            self._store.skip_job(job, outcome.reason, outcome.outputs, self._takes, wants, outcome.features)
+            self._store.skip_job(
+                job, outcome.reason, outcome.outputs, self._takes, wants, outcome.features, outcome.known
+            )
             log.info("job skipped", study=job.study_uid, pipeline=job.pipeline, reason=outcome.reason)
         elif outcome.word in ("stopped", "held"):
             self._store.retry_job(job, outcome.reason, self._store.clock(), counts=False)
@@ -206,5 +208,5 @@ class Work:
             log.warning("job waits", study=job.study_uid, pipeline=job.pipeline, reason=outcome.reason)
         else:
             reason = outcome.reason if outcome.word == "failed" else f"{outcome.reason} ({job.attempts} attempts)"
-            self._store.fail_job(job, reason, outcome.features, outcome.cause)
+            self._store.fail_job(job, reason, outcome.features, outcome.cause, outcome.known)
             log.error("job failed", study=job.study_uid, pipeline=job.pipeline, reason=reason, job=job.id)

@@ -82,13 +82,15 @@ class Objects(Sequence["Dataset"]):
 class Result:
     """What a pipeline found: outputs in the order of delivery; `findings`: what the log keeps in plain words and
     numbers (JSON); `features`: the numbers and categories that monitoring watches, named as `feature_names` lists
-    them; `urgent`: a person should look soon (STAT): the study's further jobs and all its results go before others."""
+    them; `urgent`: a person should look soon (STAT): the study's further jobs and all its results go before others;
+    `seen`: the digest of the arrays that the model was given (`pipelines.seen`), None where no model was."""
 
     outputs: Sequence[Output]
     findings: Mapping[str, Any] = field(default_factory=dict)
     features: Mapping[str, float | str | None] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds, such as load, predict, measure
     urgent: bool = False
+    seen: str | None = None
 
 
 class Pipeline(Protocol):
@@ -159,6 +161,7 @@ class Executed:
     features: Mapping[str, float | str | None]
     timings: Mapping[str, float]
     urgent: bool
+    seen: str | None
 
 
 Spread = Callable[[int, Callable[[int], Any]], Iterable[tuple[int, Any]]]
@@ -199,7 +202,7 @@ def execute(
     begun = time.perf_counter()
     made, wrote = make(result.outputs, study, maker, take, spread, forms)
     timings |= {f"write.{name}": took for name, took in wrote.items()} | {"write": time.perf_counter() - begun}
-    return Executed(made, series, result.findings, watched, timings, result.urgent)
+    return Executed(made, series, result.findings, watched, timings, result.urgent, result.seen)
 
 
 def make(

@@ -24,6 +24,7 @@ from pipelines.outputs.heatmap import Heatmap
 from pipelines.outputs.parts import Certainty, Evaluation, Finding, KeyRegion, Measurement, Segment
 from pipelines.outputs.report import Report
 from pipelines.outputs.segmentation import Segmentation
+from pipelines.seen import digest
 from pipelines.study import Series, Study
 from pipelines.volume import Volume
 
@@ -117,7 +118,8 @@ class CtLung:
         timer = _Timer()
         volume = Volume.from_series(series)
         timer.lap("load")
-        predicted = self._model.predict(volume.canonical(), volume.canonical_spacing)
+        given = volume.canonical()
+        predicted = self._model.predict(given, volume.canonical_spacing)
         probability = volume.from_canonical(predicted["probability"])
         timer.lap("predict")
         masks = labels_of(probability)  # no HU and no threshold takes part: the likeliest of elsewhere, left and right
@@ -138,8 +140,9 @@ class CtLung:
             **features.embedding(fold(predicted["embedding"]) if "embedding" in predicted else ()),
             "completeness.cut-off": cut or "no",
         }  # fmt: skip
+        seen = digest(given)
         timer.lap("features")
-        return Result(outputs, findings, watched, timer.laps)
+        return Result(outputs, findings, watched, timer.laps, seen=seen)
 
     def _outputs(
         self, volume: Volume, masks: np.ndarray, probability: np.ndarray, lungs: Mapping[str, _Lung],

@@ -22,6 +22,7 @@ from pipelines.outputs.heatmap import Heatmap
 from pipelines.outputs.parts import Certainty, Evaluation, Finding, KeyRegion, Measurement
 from pipelines.outputs.report import Report
 from pipelines.radiograph import Radiograph
+from pipelines.seen import digest
 from pipelines.study import Instance, Series, Study
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class CxrTriage:
         instance = self._best(series)
         radiograph = Radiograph.from_instance(instance)
         loaded = time.perf_counter()
-        reading = self._model.classify(radiograph.voxels[0])
+        reading, seen = self._model.classify(radiograph.voxels[0]), digest(radiograph.voxels[0])
         if reading.inverted:
             turned = radiograph.voxels.min() + radiograph.voxels.max() - radiograph.voxels
             radiograph = replace(radiograph, voxels=turned)
@@ -143,6 +144,7 @@ class CxrTriage:
             outputs.append(heatmap(radiograph, maps))
         found = {
             "summary": said,
+            "score": rounded(reading.score),
             "probability": rounded(reading.probability),
             "entropy": rounded(reading.entropy),
             "disagreement": rounded(reading.disagreement),
@@ -156,7 +158,7 @@ class CxrTriage:
         watched = {**headers.of_instance(instance), **greys.of_radiograph(radiograph), **_watched(reading, positive)}
         timings = {"load": loaded - began, "predict": predicted - loaded, "measure": measured - predicted,
                    "features": time.perf_counter() - measured}  # fmt: skip
-        return Result(outputs, found, watched, timings, urgent)
+        return Result(outputs, found, watched, timings, urgent, seen)
 
     def _evaluations(self, reading: Reading, said: str, urgent: bool) -> list[Evaluation]:
         """What the report says of the whole image."""

@@ -7,6 +7,11 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 
+def nodes_of(leaves: Iterable[bytes]) -> list[bytes]:
+    """What the tree keeps of entries: their leaf hashes."""
+    return [sha256(b"\x00" + leaf).digest() for leaf in leaves]
+
+
 class Tree:
     """`size` leaves; `peaks`: the roots (32 bytes each) of the full subtrees that these make, largest first."""
 
@@ -22,18 +27,19 @@ class Tree:
         """What, with `size`, makes the same tree again."""
         return tuple(self._peaks)
 
-    def add(self, leaves: Iterable[bytes]) -> None:
-        """Append leaves: the entries, not yet their hashes."""
-        size, peaks = self.size, self._peaks
-        for leaf in leaves:
-            node = sha256(b"\x00" + leaf).digest()
-            full = size
-            while full & 1:
-                node = sha256(b"\x01" + peaks.pop() + node).digest()
-                full >>= 1
-            peaks.append(node)
-            size += 1
-        self.size = size
+    def add(self, nodes: Sequence[bytes]) -> None:
+        """Append leaves, given as `nodes_of` makes them; level by level, from the leaves up."""
+        level, full, kept = list(nodes), self.size, []
+        self.size += len(level)
+        while level:
+            if full & 1:
+                level.insert(0, self._peaks.pop())
+            if len(level) & 1:
+                kept.append(level.pop())
+            pairs = iter(level)
+            level = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+            full >>= 1
+        self._peaks += reversed(kept)
 
     def root(self) -> bytes:
         """The tree's hash; that of nothing for an empty tree."""
@@ -48,5 +54,5 @@ class Tree:
 def root_of(names: Iterable[str]) -> str:
     """One digest (hex) for a set of names, such as SOP Instance UIDs: the root of the tree of them in order."""
     tree = Tree()
-    tree.add(name.encode() for name in sorted(names))
+    tree.add(nodes_of(name.encode() for name in sorted(names)))
     return tree.root().hex()

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from node import audit, schema
 from node.proof.heads import Head
-from node.proof.merkle import Tree
+from node.proof.merkle import Tree, nodes_of
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,13 @@ def taken_up(row: sa.Row[tuple[int, ...]] | None) -> Standing:
 
 def now(connection: sa.Connection) -> Standing:
     """The whole log, checked from the last head on. Raises audit.Broken."""
-    found = taken_up(last(connection))
-    previous = found.last_hash
-    for hashes in audit.walk(connection, found.tree.size, previous):
-        found.tree.add(map(bytes.fromhex, hashes))
-        previous = hashes[-1] if hashes else previous
-    return Standing(found.tree, previous)
+    return onward(connection, taken_up(last(connection)))
+
+
+def onward(connection: sa.Connection, begin: Standing, until: int | None = None) -> Standing:
+    """The log from where it stood up to an event (None: the last one), checked. Raises audit.Broken."""
+    tree, previous = begin.tree, begin.last_hash
+    for leaves in audit.walk(connection, tree.size, previous, until):
+        tree.add(nodes_of(leaves))
+        previous = leaves[-1].hex() if leaves else previous
+    return Standing(tree, previous)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,8 +10,10 @@ import sqlalchemy as sa
 
 from node import audit
 from node.audit_settings import SHORTEST
-from node.proof import standing
+from node.proof import restored, standing
 from node.proof.heads import Head, Keys
+from node.proof.merkle import nodes_of
+from node.schema import events as log
 
 DATABASE = "the database"
 DAY = 86400.0  # seconds
@@ -21,58 +23,80 @@ DAY = 86400.0  # seconds
 class Verdict:
     """`events`: how many there are up to the first that does not hold, which `broken` names in one line (None: all
     hold); `signed`: how many of them stand under a signed head; `heads`: how many different heads were held against
-    the log; `purged`: events that are gone on purpose, under a head."""
+    the log; `purged`: events that are gone on purpose, under a head; `restored`: what somebody said is lost by a
+    restore from a back-up, of which whoever asks must be told."""
 
     events: int
     broken: str | None
     signed: int = 0
     heads: int = 0
     purged: int = 0
+    restored: tuple[audit.Event, ...] = ()
 
 
-def verify(connection: sa.Connection, exported: Mapping[str, Sequence[Head]], keys: Keys | None) -> Verdict:
+Nodes = Callable[[sa.Connection, int, str], Iterator[list[bytes]]]
+"""The leaf hashes of the events after one, whose hash is given, in order, in batches. Raises audit.Broken."""
+
+
+def in_order(connection: sa.Connection, after: int, previous: str) -> Iterator[list[bytes]]:
+    """One after another, in this process and this transaction."""
+    return map(nodes_of, audit.walk(connection, after, previous))
+
+
+def verify(
+    connection: sa.Connection, exported: Mapping[str, Sequence[Head]], keys: Keys | None, nodes: Nodes = in_order
+) -> Verdict:
     """Look at everything. `exported`: the heads of each file, by its name; `keys`: the public keys that signatures must
     be of (None: there are none to check with)."""
     stored = standing.heads(connection)
-    sources = {DATABASE: stored, **exported}
-    told: dict[int, list[tuple[str, Head]]] = {}
-    for source, heads in sources.items():
+    said = restored.told(connection)
+    exported = {source: restored.left(heads, stored, said) for source, heads in exported.items()}
+    lost = tuple({one.body["digest"]: one for one in said}.values())
+    told: dict[int, dict[Head, str]] = {}  # size -> heads with where they stand
+    for source, heads in ((DATABASE, stored), *exported.items()):
         for head in heads:
-            told.setdefault(head.size, []).append((source, head))
+            told.setdefault(head.size, {}).setdefault(head, source)
     try:
         row = standing.last(connection, purged=True) if standing.there(connection) else None
         begin = standing.taken_up(row)
         purged = begin.tree.size
-        for source, head in (one for size in sorted(told) for one in told[size]):
+        _before(connection, purged)
+        for head, source in (one for size in sorted(told) for one in told[size].items()):
             if keys is not None and not head.holds(keys):
                 raise audit.Broken(0, f"the head of {head.size} events in {source} is not signed with a key of ours")
-        events, signed = _walk(connection, begin, told, purged)
+        events, signed = _walk(begin, told, nodes(connection, purged, begin.last_hash))
         _beyond(told, events)
         for source, heads in exported.items():
             _same(source, heads, stored)
         _on_record(connection, stored, purged)
     except audit.Broken as broken:
-        return Verdict(max(0, broken.seq - 1), broken.reason)
-    return Verdict(events, None, signed, len(told), purged)
+        return Verdict(max(0, broken.seq - 1), broken.reason, restored=lost)
+    return Verdict(events, None, signed, len(told), purged, lost)
+
+
+def _before(connection: sa.Connection, purged: int) -> None:
+    """Nothing stands before the first event: the chain would not meet it."""
+    first = connection.execute(sa.select(sa.func.min(log.c.seq))).scalar()
+    if first is not None and first <= purged:
+        raise audit.Broken(first, f"event {first} stands before the first one of the log, which is {purged + 1}")
 
 
 def _walk(
-    connection: sa.Connection, begin: standing.Standing, told: Mapping[int, Sequence[tuple[str, Head]]], purged: int
+    begin: standing.Standing, told: Mapping[int, Mapping[Head, str]], batches: Iterator[list[bytes]]
 ) -> tuple[int, int]:
     """Go through the chain and look at the root at each head. Return how many events there are, and how many are under
     a head."""
-    tree, held = begin.tree, purged
-    ahead: Iterator[int] = iter(sorted(size for size in told if size >= purged))
+    tree, held = begin.tree, begin.tree.size
+    ahead: Iterator[int] = iter(sorted(size for size in told if size >= held))
     size = next(ahead, None)
-    for hashes in audit.walk(connection, tree.size, begin.last_hash):
-        leaves = [bytes.fromhex(one) for one in hashes]
+    for nodes in batches:
         taken = 0
-        while size is not None and size <= tree.size + len(leaves) - taken:
+        while size is not None and size <= tree.size + len(nodes) - taken:
             step = size - tree.size
-            tree.add(leaves[taken : taken + step])
+            tree.add(nodes[taken : taken + step])
             taken += step
             root = tree.root().hex()
-            for source, head in told[size]:
+            for head, source in told[size].items():
                 if head.root != root:
                     reason = (
                         f"events {held + 1} to {size}: one of them is not what it was when their head was signed at "
@@ -80,15 +104,15 @@ def _walk(
                     )
                     raise audit.Broken(held + 1, reason)
             held, size = size, next(ahead, None)
-        tree.add(leaves[taken:])
+        tree.add(nodes[taken:])
     return tree.size, held
 
 
-def _beyond(told: Mapping[int, Sequence[tuple[str, Head]]], events: int) -> None:
+def _beyond(told: Mapping[int, Mapping[Head, str]], events: int) -> None:
     """Heads of more events than there are: the log was cut, or the database is an older copy of itself."""
     size = max(told, default=0)
     if size > events:
-        source, head = told[size][0]
+        head, source = next(iter(told[size].items()))
         reason = (
             f"event {events + 1} is missing: {size} events were there when a head was signed at {head.at} "
             f"({source}); the log was cut, or this is an older copy of the database"

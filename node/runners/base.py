@@ -56,14 +56,15 @@ class Ahead:
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended: `done`, `skipped` (unsuitable or unchanged), `stopped`, `retry`, `held` (not its own fault: the
-    disk is full, or no model process starts), `failed`; why, for a person. `features`: what is known of a job without a
-    result; `cause`: the kind of a failure, as one word."""
+    disk is full, or no model process starts), `failed`; why, for a person. Of a job without a result, `features`: what
+    monitoring may know; `known`: what the log keeps (model, record, timings); `cause`: the kind of a failure, as one
+    word."""
 
     word: str
     reason: str = ""
     outputs: tuple[NewOutput, ...] = ()
     result: JobResult | None = None
-    timings: Mapping[str, float] = field(default_factory=dict)
+    known: Mapping[str, Any] = field(default_factory=dict)
     features: Mapping[str, float | str | None] = field(default_factory=dict)
     cause: str = ""
 

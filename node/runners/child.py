@@ -5,26 +5,26 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import gc
 import hashlib
 import multiprocessing
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
-from models import versions
 from models.errors import BadModel, OutOfMemory
 from node import __version__, faults, logs, processes, variants
 from node.config import Config
 from node.errors import ConfigError
-from node.runners import record
 from node.runners.base import Ahead, GoldenSet, Outcome, Request
 from node.runners.meter import Meter, cause_of
 from node.runners.ready import Ready
+from node.runners.record import made_with, software
 from node.spool import Spool
 from node.spreading import spread_over_processes
 from node.store.nouns import JobResult, NewOutput, OutputFile
@@ -62,7 +62,7 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
     gc.collect()
     gc.freeze()
     pipe.send(("ready", tuple(measured for _, measured in warm.values())))
-    ready = Ready()
+    ready, record = Ready(), functools.cache(lambda digest: made_with(digest, config))
     while True:
         try:
             wanted: Request | Ahead | GoldenSet = pipe.recv()
@@ -74,27 +74,36 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
             pipe.send(tuple(_golden(name, pipeline, config) for name, pipeline in pipelines.items()))
         else:
             faults.point("models.asked")
-            pipe.send(_ask(pipelines, wanted, ready))
+            pipe.send(_ask(pipelines, wanted, ready, record))
             faults.point("models.answered")
             ready.forget()  # such as the pixels of a study whose job was skipped
 
 
-def _ask(pipelines: variants.Loaded, request: Request, ready: Ready) -> Outcome:
+def _ask(
+    pipelines: variants.Loaded, request: Request, ready: Ready, record: Callable[[str], Mapping[str, Any]]
+) -> Outcome:
     try:
         pipeline = pipelines[request.variant or request.pipeline]
     except (BadModel, ConfigError) as error:  # a version that was made live since the start, and is not as it was then
         return Outcome("held", str(error))
-    return answer(pipeline, request, ready)
+    return answer(pipeline, request, ready, record(pipeline.model["digest"]))
 
 
-def answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
-    """Run one request to its outcome, with what monitoring watches of it."""
+def answer(pipeline: Pipeline, request: Request, ready: Ready, made: Mapping[str, Any]) -> Outcome:
+    """Run one request to its outcome, with what monitoring watches of it and what the log keeps of it. `made`: see
+    node.runners.record."""
     meter = Meter()
     outcome = _answer(pipeline, request, ready)
-    service = meter.features(outcome.result.timings if outcome.result is not None else outcome.timings)
-    if outcome.result is None:
-        return replace(outcome, features={**outcome.features, **service})
-    return replace(outcome, result=replace(outcome.result, features={**outcome.result.features, **service}))
+    result, record = outcome.result, {**made, **meter.record()}
+    if result is None:
+        known = {"model": _made_by(pipeline), "record": record, "timings": {"all": meter.seconds()}}
+        return replace(outcome, features={**outcome.features, **meter.features({})}, known=known)
+    features = {**result.features, **meter.features(result.timings)}
+    return replace(outcome, result=replace(result, features=features, record={**record, **result.record}))
+
+
+def _made_by(pipeline: Pipeline) -> dict[str, str]:
+    return {**pipeline.model, "pipeline_version": pipeline.version}
 
 
 def _answer(pipeline: Pipeline, request: Request, ready: Ready) -> Outcome:
@@ -144,7 +153,7 @@ def _run(pipeline: Pipeline, study: Study, request: Request, ready: Ready) -> Ou
     maker = _maker(pipeline, request)
     series = ready.series(pipeline, study)
     former = request.former
-    made_by = {**pipeline.model, "pipeline_version": pipeline.version}
+    made_by = _made_by(pipeline)
     if former and not former["withdrawn"] and (former["series_uid"], former["input_digest"], former["model"]) == (
         series.SeriesInstanceUID, series.digest, made_by,
     ):  # fmt: skip
@@ -161,7 +170,7 @@ def _run(pipeline: Pipeline, study: Study, request: Request, ready: Ready) -> Ou
     result = JobResult(
         series.SeriesInstanceUID, series.digest, made_by,
         {name: round(seconds, 4) for name, seconds in timings.items()}, executed.findings, executed.features,
-        executed.urgent, record.record(len(series.instances)),
+        executed.urgent, {"instances": len(series.instances), "pixels": executed.seen},
     )  # fmt: skip
     return Outcome("done", outputs=outputs, result=result)
 
@@ -197,8 +206,7 @@ def _warm(name: str, config: Config) -> tuple[Pipeline, Measured]:
 
 
 def _golden(name: str, pipeline: Pipeline, config: Config) -> Measured:
-    software = {**record.software(), **versions.software(config.work.device)}
-    return golden.run(pipeline, software, datetime.now(UTC), variant=name)
+    return golden.run(pipeline, software(config.work.device), datetime.now(UTC), variant=name)
 
 
 def _write(released: Released, study_uid: str, spool: Spool) -> OutputFile:

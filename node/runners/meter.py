@@ -1,13 +1,17 @@
-"""What a job cost: seconds of each stage, memory; and why one failed, as one word that monitoring counts."""
+"""What a job cost: seconds of each stage, memory; whether anything random ran in it; and why one failed, as one word
+that monitoring counts."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from models import memory
 from models.errors import BadModel, OutOfMemory
+from models.randomness import SEED, Dice
 from pipelines.base import InvalidOutput
 
 _PROCESS = Path("/proc/self")  # Linux; elsewhere memory is not known
@@ -17,6 +21,8 @@ class Meter:
     """Measures this process from now on."""
 
     def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._dice = Dice()
         memory.begin()
         try:
             (_PROCESS / "clear_refs").write_text("5")  # the peak (VmHWM) begins anew: proc(5)
@@ -24,6 +30,17 @@ class Meter:
             self._anew = False
         else:
             self._anew = True
+
+    def seconds(self) -> float:
+        """Since it began to measure."""
+        return round(time.perf_counter() - self._began, 4)
+
+    def record(self) -> dict[str, Any]:
+        """For the audit log: the seed, the shared generators that were drawn from (none: nothing random ran), and the
+        memory in MiB, as in `features`."""
+        told: dict[str, Any] = {"seed": SEED, "random": self._dice.drawn(), "memory": _peak() if self._anew else None}
+        on_device = memory.peak()
+        return told if on_device is None else told | {"device_memory": round(on_device / 2**20, 1)}
 
     def features(self, timings: Mapping[str, float]) -> dict[str, float | str | None]:
         """`timings`: seconds by stage, as a job tells them: "run.predict" is the stage predict."""

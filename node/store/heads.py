@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
-from node import audit
-from node.proof import standing
+from node import audit, faults
+from node.proof import restored, standing
 from node.proof.heads import Head
 from node.schema import events, heads, patients, places
 from node.store.base import Base
 
 Sign = Callable[[int, int, bytes], Head]
 """(size, milliseconds since the epoch, root) -> the head; see node.proof.heads.Signer.sign."""
+
+_AT_ONCE = 20_000  # events that are purged in one transaction, or as many as are under one head
 
 
 class Heads(Base):
@@ -42,6 +45,7 @@ class Heads(Base):
             ))  # fmt: skip
             body = {"size": size, "root": head.root, "key": head.key, "signature": head.signature}
             audit.append(connection, self.clock(), "audit.head", "keep", "audit", body)
+            faults.point("keep.head-signing")
         return head
 
     def _due(self, connection: sa.Connection, after_events: int, after_seconds: float) -> bool:
@@ -61,33 +65,33 @@ class Heads(Base):
         return connection.execute(news).first() is not None
 
     def purge_log(self, before: float) -> int:
-        """Remove the events up to the newest head under which all are older than `before` (seconds since the epoch),
-        and what stands beside the log since before then. Return how many events went.
+        """Remove events that are older than `before` (seconds since the epoch), up to a head under which all are, and
+        what stands beside the log since before then. Return how many events went: some at a time, so that nobody waits
+        long for the database; call again until it is 0.
 
         The log is checked up to that head first: raises audit.Broken, and nothing goes.
         """
         oldest_kept = datetime.fromtimestamp(before, UTC).isoformat(timespec="microseconds")
         with self._write() as connection:
             connection.execute(patients.delete().where(patients.c.at < before))
-            gone = standing.last(connection, purged=True)
-            begin = standing.taken_up(gone)
-            kept = sa.select(sa.func.min(events.c.seq)).where(events.c.at >= oldest_kept)
-            first_kept = connection.execute(kept).scalar()
-            limit = first_kept - 1 if first_kept is not None else 2**31 - 1
-            read = connection.execute(sa.select(sa.func.min(places.c.seq))).scalar()  # nobody's unread events go
-            limit = limit if read is None else min(limit, read)
-            row = connection.execute(
-                sa.select(heads).where(heads.c.size <= limit, heads.c.size > begin.tree.size)
-                .order_by(heads.c.size.desc()).limit(1)
-            ).first()  # fmt: skip
+            begin = standing.taken_up(standing.last(connection, purged=True))
+            former = begin.tree.size
+            row = _may_go(connection, former, oldest_kept)
             if row is None:
                 return 0
-            former = begin.tree.size
+            again = restored.to_carry(connection, row.size)
+            if again is None:
+                return 0
+            for event in again:  # what goes on to be missing is said again, and goes under a head first
+                audit.append(connection, self.clock(), event.type, event.actor, event.object, event.body)
+            if again:
+                return 0
             _hold(connection, begin, row)
             connection.execute(heads.update().where(heads.c.size == row.size).values(purged_at=self.clock()))
             connection.execute(events.delete().where(events.c.seq <= row.size))
             body = {"size": row.size, "root": row.root, "last_hash": row.last_hash, "before": oldest_kept}
             audit.append(connection, self.clock(), "audit.purged", "keep", "audit", body)
+            faults.point("keep.log-purging")
         return int(row.size - former)
 
     def place(self, reader: str) -> int:
@@ -104,14 +108,20 @@ class Heads(Base):
                 connection.execute(places.insert().values(reader=reader, seq=seq))
 
 
-def _hold(connection: sa.Connection, begin: standing.Standing, row: sa.Row[tuple[int, ...]]) -> None:
+def _may_go(connection: sa.Connection, former: int, oldest_kept: str) -> sa.Row[Any] | None:
+    """The row of the head up to which events may go now; `former`: as many are gone."""
+    kept = sa.select(sa.func.min(events.c.seq)).where(events.c.at >= oldest_kept)
+    first_kept = connection.execute(kept).scalar()
+    limit = first_kept - 1 if first_kept is not None else 2**31 - 1
+    read = connection.execute(sa.select(sa.func.min(places.c.seq))).scalar()  # nobody's unread events go
+    limit = limit if read is None else min(limit, read)
+    over = sa.select(heads).where(heads.c.size <= limit, heads.c.size > former)
+    some = over.where(heads.c.size <= former + _AT_ONCE).order_by(heads.c.size.desc()).limit(1)
+    return connection.execute(some).first() or connection.execute(over.order_by(heads.c.size).limit(1)).first()
+
+
+def _hold(connection: sa.Connection, begin: standing.Standing, row: sa.Row[Any]) -> None:
     """Whether the events under a head are those that it was signed for. Raises audit.Broken."""
-    tree, previous = begin.tree, begin.last_hash
-    for hashes in audit.walk(connection, tree.size, previous):
-        hashes = hashes[: row.size - tree.size]
-        tree.add(map(bytes.fromhex, hashes))
-        previous = hashes[-1] if hashes else previous
-        if tree.size == row.size:
-            break
-    if (tree.size, tree.root().hex(), previous) != (row.size, row.root, row.last_hash):
+    found = standing.onward(connection, begin, row.size)
+    if (found.tree.size, found.tree.root().hex(), found.last_hash) != (row.size, row.root, row.last_hash):
         raise audit.Broken(row.size, f"the events under the head of {row.size} are not those that it was signed for")

@@ -20,7 +20,7 @@ from pipelines.outputs.profiles import Form
 
 Takes = Callable[[str, Form | None], bool]
 """Whether a peer takes a result in a form."""
-_NONE: watched.Values = MappingProxyType({})
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Jobs(Releases):
@@ -139,10 +139,11 @@ class Jobs(Releases):
 
     def skip_job(
         self, job: Job, reason: str, made: Sequence[NewOutput] = (), takes: Takes = lambda peer, form: True,
-        wants: Wants = lambda peer: {}, features: watched.Values = _NONE,
+        wants: Wants = lambda peer: {}, features: watched.Values = _NONE, known: Mapping[str, Any] = _NONE,
     ) -> bool:  # fmt: skip
         """The pipeline does not take this study revision; `reason` is for a person. `made`: a report that says so;
-        `features`: what is known of the study. False as with `finish_job`, where there is such a report."""
+        `features`: what is known of the study; `known`: what it would have been made with, for the log. False as with
+        `finish_job`, where there is such a report."""
         now = self.clock()
         with self._write() as connection:
             row = self._own_job(connection, job)
@@ -151,7 +152,7 @@ class Jobs(Releases):
             going = self._going(connection, job, wants)
             sizes = self._add_outputs(connection, job.id, made, going, takes, row.priority, now)
             values = {"release": json.dumps(told_of(going))} if made else {}
-            body = {"outputs": sizes} if sizes else {}
+            body = {**known, "outputs": sizes} if sizes else known
             self._settle_job(connection, job, "skipped", now, reason, body, values, features)
             if made:
                 self._hold_and_replace(connection, job, going)
@@ -167,11 +168,13 @@ class Jobs(Releases):
         self._settle_job(connection, job, "skipped", now, reason, {}, None, {"completeness.why": "superseded"})
         return False
 
-    def fail_job(self, job: Job, reason: str, features: watched.Values = _NONE, cause: str = "") -> None:
-        """Given up until a person looks. `features`: what is known of the study; `cause`: the kind of failure."""
+    def fail_job(
+        self, job: Job, reason: str, features: watched.Values = _NONE, cause: str = "", known: Mapping[str, Any] = _NONE
+    ) -> None:
+        """Given up until a person looks. `features` and `known`: see `skip_job`; `cause`: the kind of failure."""
         with self._write() as connection:
             self._own_job(connection, job)
-            self._settle_job(connection, job, "failed", self.clock(), reason, {}, None, features, cause)
+            self._settle_job(connection, job, "failed", self.clock(), reason, known, None, features, cause)
 
     def retry_job(self, job: Job, reason: str, due_at: float, counts: bool = True) -> None:
         """Back to due at `due_at` (seconds since the epoch). `counts` False: the attempt was not the job's fault."""
@@ -216,7 +219,7 @@ class Jobs(Releases):
     ) -> None:  # fmt: skip
         row = connection.execute(sa.select(jobs).where(jobs.c.id == job.id)).one()
         if state != "due":
-            watched.put(connection, job.id, {**features, **watched.service(row, state, now, cause)})
+            body = {**body, **watched.put(connection, job.id, {**features, **watched.service(row, state, now, cause)})}
         finished = None if state == "due" else now
         connection.execute(
             jobs.update().where(jobs.c.id == job.id)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from node import audit, retention, states
+from node import audit, faults, retention, states
 from node.retention import Pile
 from node.schema import studies
 from node.sections import Keep
@@ -45,6 +45,7 @@ class Retention(Base):
             else:
                 about["returned"] = True
             audit.append(connection, now, type_, actor, f"study/{pile.study_uid}", about)
+            faults.point("keep.purging")
         return gone
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +13,26 @@ import sqlalchemy as sa
 from node.schema import features
 
 Values = Mapping[str, float | str | None]
+_ON_RECORD = ("device.", "acquisition.")  # features that the log keeps as they are
 
 
-def put(connection: sa.Connection, job_id: int, watched: Values) -> None:
+def put(connection: sa.Connection, job_id: int, watched: Values) -> dict[str, Any]:
     """Store a job's features, in place of those of an earlier end of the same job (a person may ask for a failed one
-    again). A number that is none (NaN) is missing."""
+    again). A number that is none (NaN) is missing. Return what the log keeps of them: those that say on what device and
+    how the images were made, and one digest for all (see `digest`)."""
     connection.execute(features.delete().where(features.c.job_id == job_id))
-    if watched:
-        connection.execute(features.insert(), [_row(job_id, name, value) for name, value in watched.items()])
+    rows = [_row(job_id, name, value) for name, value in watched.items()]
+    if rows:
+        connection.execute(features.insert(), rows)
+    kept = {row["name"]: row["number"] if row["text"] is None else row["text"] for row in rows}
+    acquisition = {name: value for name, value in kept.items() if name.startswith(_ON_RECORD)}
+    told: dict[str, Any] = {"features": digest(kept)}
+    return told | {"acquisition": acquisition} if acquisition else told
+
+
+def digest(values: Values) -> str:
+    """SHA-256 (hex) of features as the rows hold them: JSON with sorted names and no spaces, a missing one as null."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def service(row: sa.Row[Any], state: str, now: float, cause: str) -> Values:

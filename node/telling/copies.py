@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
 from node.audit import Event, canonical
@@ -14,12 +14,11 @@ from node.telling import atna, fhir
 Format = Literal["csv", "jsonl", "atna", "fhir"]
 FORMATS: tuple[str, ...] = get_args(Format)
 _COLUMNS = ("seq", "at", "type", "actor", "object", "body", "prev_hash", "hash")
-Patients = Callable[[str], Sequence[str]]
-"""StudyInstanceUID -> the digests of its patients."""
 
 
-def lines(events: Iterable[Event], form: str, ae_title: str, patients: Patients) -> Iterator[str]:
-    """The lines of a copy, without their ends; of `atna` those events only that have a message."""
+def lines(events: Iterable[Event], form: str, ae_title: str, known: atna.Patients) -> Iterator[str]:
+    """The lines of a copy, without their ends; of `atna` those events only that have a message. `known`: see
+    node.telling.atna.patients_of."""
     if form == "csv":
         yield _row(_COLUMNS)
     for event in events:
@@ -29,17 +28,11 @@ def lines(events: Iterable[Event], form: str, ae_title: str, patients: Patients)
         elif form == "jsonl":
             yield json.dumps(vars(event), separators=(",", ":"), ensure_ascii=False)
         elif form == "fhir":
-            made = fhir.resource(event, ae_title, _patients(event, patients))
-            yield json.dumps(made, separators=(",", ":"), ensure_ascii=False)
+            yield json.dumps(fhir.resource(event, ae_title, known), separators=(",", ":"), ensure_ascii=False)
         else:
-            text = atna.message(event, ae_title, _patients(event, patients))
+            text = atna.message(event, ae_title, known)
             if text is not None:
                 yield text
-
-
-def _patients(event: Event, patients: Patients) -> Sequence[str]:
-    noun, _, name = event.object.partition("/")
-    return patients(name) if noun == "study" and "patients" not in event.body else ()
 
 
 def _row(values: Sequence[str]) -> str:

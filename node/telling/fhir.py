@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from node.audit import TYPES, Event
-from node.telling.atna import KINDS, SUCCESS, Kind
+from node.telling.atna import KINDS, OTHER, Patients, outcome, patients_of
 
 _DCM = "http://dicom.nema.org/resources/ontology/DCM"
 _ENTITY = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
 _ROLE = "http://terminology.hl7.org/CodeSystem/object-role"
 _SOURCE = "http://terminology.hl7.org/CodeSystem/security-source-type"
 _OURS = "urn:overread:event-type"
-_OTHER = Kind(("110100", "Application Activity"), "E")
 
 
-def resource(event: Event, ae_title: str, patients: Sequence[str] = ()) -> dict[str, Any]:
-    """One event. Its number and hash stand in it, so that it can be held against the log. `patients`: see
-    node.telling.atna.message."""
-    kind = KINDS.get(event.type, _OTHER)
+def resource(event: Event, ae_title: str, known: Patients) -> dict[str, Any]:
+    """One event. Its number and hash stand in it, so that it can be held against the log. `known`: see
+    node.telling.atna.patients_of."""
+    kind = KINDS.get(event.type, OTHER)
+    indicator, why = outcome(event)
     person = event.body.get("by") or (event.actor if event.actor.startswith("user/") else None)
     agents: list[dict[str, Any]] = [{"who": {"display": ae_title}, "altId": event.actor, "requestor": person is None}]
     if person is not None:
@@ -29,24 +28,25 @@ def resource(event: Event, ae_title: str, patients: Sequence[str] = ()) -> dict[
         agents.append({"who": {"display": str(peer)}, "requestor": False})
         if event.body.get("address"):
             agents[-1]["network"] = {"address": str(event.body["address"]), "type": "2"}
+    meaning = TYPES.get(event.type, event.type).partition("; body:")[0]
     made: dict[str, Any] = {
         "resourceType": "AuditEvent",
         "id": f"event-{event.seq}",
         "type": {"system": _DCM, "code": kind.event[0], "display": kind.event[1]},
-        "subtype": [{"system": _OURS, "code": event.type, "display": TYPES.get(event.type, event.type)[:200]}],
+        "subtype": [{"system": _OURS, "code": event.type, "display": meaning}],
         "action": kind.action,
         "recorded": event.at,
-        "outcome": kind.outcome,
+        "outcome": indicator,
         "agent": agents,
         "source": {"observer": {"display": ae_title}, "type": [{"system": _SOURCE, "code": "4"}]},
-        "entity": _entities(event, patients),
+        "entity": _entities(event, known),
     }
-    if kind.outcome != SUCCESS and event.body.get("reason"):
-        made["outcomeDesc"] = str(event.body["reason"])
+    if why:
+        made["outcomeDesc"] = why
     return made
 
 
-def _entities(event: Event, patients: Sequence[str]) -> list[dict[str, Any]]:
+def _entities(event: Event, known: Patients) -> list[dict[str, Any]]:
     noun, _, name = event.object.partition("/")
     detail = [{"type": "hash", "valueString": event.hash}, {"type": "prev_hash", "valueString": event.prev_hash}]
     found: list[dict[str, Any]] = [{
@@ -56,10 +56,9 @@ def _entities(event: Event, patients: Sequence[str]) -> list[dict[str, Any]]:
     if noun == "study":
         found[0]["what"] = {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{name}"}}
         found[0]["role"] = {"system": _ROLE, "code": "3", "display": "Report"}
-    digests = [name] if noun == "patient" else event.body.get("patients", patients if noun == "study" else ())
-    for digest in digests:
+    for digest in patients_of(event, known):
         found.append({
-            "what": {"identifier": {"system": "urn:overread:patient-digest", "value": str(digest)}},
+            "what": {"identifier": {"system": "urn:overread:patient-digest", "value": digest}},
             "type": {"system": _ENTITY, "code": "1", "display": "Person"},
             "role": {"system": _ROLE, "code": "1", "display": "Patient"},
         })  # fmt: skip

@@ -15,10 +15,10 @@ _NAMES = ("name", "version", "digest", "pipeline_version")
 def ran(events: Iterable[Event]) -> list[dict[str, Any]]:
     """One entry for each (pipeline, its version, model, version, digest) of the events of TYPES, in order of first use.
 
-    A job that was skipped or failed names no model. It counts under the one that its pipeline ran last, as long as no
-    model came, went or was promoted since; else under the version that the name of a candidate says
-    (PIPELINE@VERSION), or under none. `installed` and `retired`: when the version came to the shelf and left it; None
-    where the log does not say.
+    A job that was skipped or failed may name no model: no pipeline saw it, or its process died. It counts under the one
+    that its pipeline ran last, as long as no model came, went or was promoted since; else under the version that the
+    name of a candidate says (PIPELINE@VERSION), or under none. `installed` and `retired`: when the version came to the
+    shelf and left it; None where the log does not say.
     """
     shelf: dict[tuple[Any, ...], dict[str, str | None]] = {}
     found: dict[tuple[Any, ...], dict[str, Any]] = {}

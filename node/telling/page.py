@@ -24,6 +24,11 @@ h3{font-size:.95rem;margin:1rem 0 .3rem}h3:first-of-type{margin-top:0}
 """
 _GOOD = {"done", "delivered", "committed", "ready", "0x0000", "matches"}
 _BAD = {"failed", "withdrawn"}
+_PARTS = {  # of what a job's event says, in this order
+    "series_uid": "series", "input_digest": "digest of its instances", "acquisition": "device and acquisition",
+    "model": "model", "findings": "findings", "record": "made with", "features": "digest of what is watched",
+    "timings": "seconds",
+}  # fmt: skip
 
 
 def render(story: Mapping[str, Any]) -> str:
@@ -74,7 +79,8 @@ def _revisions(revisions: Sequence[Mapping[str, Any]]) -> str:
         if "refused" in one:
             rows.append(("nothing runs", f"{_word('failed', 'no job')} {escape(str(one['refused']))}"))
         for route, answer in one.get("routes", {}).items():
-            shown = _word("matches") if answer == "matches" else f"{_word('no', 'no')} {escape(str(answer))}"
+            matches, _, more = str(answer).partition("matches")  # it may go on: under which mode, or that it is off
+            shown = f"{_word('no', 'no')} {escape(str(answer))}" if matches else f"{_word('matches')}{escape(more)}"
             rows.append((f"route {escape(route)}", shown))
         parts.append(f"<h3>Revision {one.get('revision')}</h3>{_pairs(rows)}")
     return "".join(parts) or "<p>It is still being received.</p>"
@@ -88,10 +94,8 @@ def _job(job: Mapping[str, Any]) -> str:
         why = f": {escape(str(attempt['reason']))}" if attempt.get("reason") else ""
         ended = f"{escape(str(attempt.get('outcome', 'running')))} {_time(attempt.get('ended'))}"
         rows.append(("attempt", f"{_time(attempt['at'])} on {escape(str(attempt['worker']))}, {ended}{why}"))
-    for name in ("model", "findings", "timings", "record"):
-        if job.get(name):
-            rows.append((name, _value(job[name])))
-    rows += [(name, _code(job[name])) for name in ("series_uid", "input_digest") if job.get(name)]
+    told = {**job, "acquisition": _by_group(job.get("acquisition") or {})}
+    rows += [(title, _value(told[name])) for name, title in _PARTS.items() if told.get(name)]
     for name, output in (job.get("outputs") or {}).items():
         made = f"{escape(UID(str(output.get('sop_class', ''))).name)}, {output.get('instances', '?')} instances"
         uids = "".join(
@@ -101,6 +105,16 @@ def _job(job: Mapping[str, Any]) -> str:
         more = output.get("instances", 0) - 5
         rows.append((f"output {escape(name)}", made + uids + (f"<br>and {more} more" if more > 0 else "")))
     return _pairs(rows)
+
+
+def _by_group(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`device.Modality` and the like as groups; what is missing comes last, by its name."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        if value is not None:
+            groups.setdefault(name.partition(".")[0], {})[name.partition(".")[2]] = value
+    missing = [name.partition(".")[2] for name, value in values.items() if value is None]
+    return {**groups, "missing": missing} if missing else {**groups}
 
 
 def _deliveries(deliveries: Sequence[Mapping[str, Any]]) -> str:
@@ -140,6 +154,10 @@ def _word(word: str, shown: str | None = None) -> str:
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return "missing"
+    if isinstance(value, Mapping | list | tuple) and not value:
+        return "none"
     if isinstance(value, Mapping):
         return "<br>".join(
             f"<span class=dim>{escape(str(key))}{':' if isinstance(one, Mapping) else ''}</span> {_inner(one)}"
@@ -155,7 +173,7 @@ def _value(value: Any) -> str:
 
 def _inner(value: Any) -> str:
     """A value within another one: a mapping on one line, so that it stays with its name."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         return ", ".join(f"<span class=dim>{escape(str(key))}</span> {_inner(one)}" for key, one in value.items())
     return _value(value)
 

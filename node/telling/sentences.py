@@ -96,6 +96,12 @@ def _mode(body: Body) -> str:
     return f"the route is set to {body.get('mode')}{before}, by {body.get('by')}: {body.get('why')}{held}"
 
 
+def _restored(body: Body) -> str:
+    lost = f"up to {body.get('lost_at_most')} events after event {body.get('after')} are lost"
+    heads = f"{body.get('lost_heads')} signed heads, digest {body.get('digest')}"
+    return f"{body.get('by')} restored the database from a back-up: {lost}, under {heads}: {body.get('why')}"
+
+
 def _stopped(body: Body) -> str:
     held = ", ".join(body.get("held", ()))
     return f"calls the stop-rule, policy {body.get('policy')}: " + (f"held {held}" if held else "nothing is held")
@@ -149,6 +155,7 @@ _SAYS: Mapping[str, Callable[[Body], str]] = {
     "golden.accepted": _golden("was accepted as the record"),
     "golden.passed": _golden("gave what is on record"),
     "golden.mismatch": _golden("did not give what is on record"),
+    "audit.restored": _restored,
     "notice": lambda body: str(body.get("says") or f"{body.get('channel')}: {body.get('what')}"),
     "alarm.opened": _alarm(lambda body: f"is raised: {body.get('says')}"),
     "alarm.acknowledged": _alarm(_by("is acknowledged by")),

@@ -57,9 +57,7 @@ def _grouped(events: Sequence[Event]) -> list[Event]:
     return shown
 
 
-def _received(
-    events: Sequence[Event], association: Callable[[int, int], Sequence[Event]]
-) -> list[dict[str, Any]]:
+def _received(events: Sequence[Event], association: Callable[[int, int], Sequence[Event]]) -> list[dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for one in events:
         if not one.type.startswith("instance.") or one.body.get("association") is None:

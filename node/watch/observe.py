@@ -141,20 +141,19 @@ def _family(connection: sa.Connection, event: Event, site: str, last: Families) 
     if event.type == "job.done":
         last[pipeline] = family_of(pipeline, event.body.get("model", {}), site)
     elif pipeline not in last:
-        model = _last_model(connection, pipeline, event.seq)
+        model = last_model(connection, pipeline, event.seq)
         if model is None:
             return None  # it never ran yet: there is nothing to belong to
         last[pipeline] = family_of(pipeline, model, site)
     return last[pipeline]
 
 
-def _last_model(connection: sa.Connection, pipeline: str, before: int) -> Mapping[str, Any] | None:
+def last_model(connection: sa.Connection, pipeline: str, before: int | None = None) -> Mapping[str, Any] | None:
+    """The model of the last done job of a pipeline or variant, before an event or of all; None: it never ran."""
     of_pipeline = events.c.body.contains(f'"pipeline":"{pipeline}"', autoescape=True)
-    query = (
-        sa.select(events.c.body)
-        .where(events.c.seq < before, events.c.type == "job.done", of_pipeline)
-        .order_by(events.c.seq.desc())
-    )
+    query = sa.select(events.c.body).where(events.c.type == "job.done", of_pipeline).order_by(events.c.seq.desc())
+    if before is not None:
+        query = query.where(events.c.seq < before)
     for text in connection.execute(query).scalars():
         body = json.loads(text)
         if body.get("pipeline") == pipeline:

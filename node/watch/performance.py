@@ -13,15 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from node.watch.calibration import expected, observed_to_expected
+from node.watch.calibration import observed_to_expected
 from node.watch.detector import Floats
 
 Z = 1.959964  # of 95 % intervals
 _CUT = 1e-6
 _BINS = 10
 _LEAST_IN_BIN = 10
-_DRAWS = 400
+_DRAWS, _FEWEST_DRAWS = 400, 100
+_NUMBERS = 4_000_000  # that all draws of one sample may take, if that is enough of them
 _SEED = 20260101  # the same data always give the same intervals
 _MOST_STEPS = 50
 
@@ -167,28 +169,56 @@ def _calibration_error(p: Floats, y: Floats) -> tuple[Estimate | None, float | N
 @dataclass(frozen=True)
 class Promised:
     """Performance that calibrated probabilities promise of decisions, without a label (see the head of this module);
-    each None where its denominator is 0. It holds as far as the probabilities are calibrated."""
+    each None where its denominator is 0. It holds as far as the probabilities are calibrated. The limits are those
+    between which labels of as many such studies would lie 95 times of 100, if they are."""
 
     studies: int
-    prevalence: float | None
-    sensitivity: float | None
-    specificity: float | None
-    predictive_value: float | None
-    auroc: float | None
+    prevalence: Estimate | None
+    sensitivity: Estimate | None
+    specificity: Estimate | None
+    predictive_value: Estimate | None
+    auroc: Estimate | None
 
 
 def promised(p: Sequence[float], said: Sequence[bool]) -> Promised:
     """From stored probabilities and the decisions that were made on them, whatever their thresholds were."""
     stored, chosen = np.asarray(p, dtype=float), np.asarray(said, dtype=bool)
-    if len(stored) != len(chosen):
-        raise ValueError(f"{len(stored)} probabilities and {len(chosen)} decisions")
-    if not len(stored):
+    size = len(stored)
+    if size != len(chosen):
+        raise ValueError(f"{size} probabilities and {len(chosen)} decisions")
+    if not size:
         return Promised(0, None, None, None, None, None)
-    true, false = float(stored[chosen].sum()), float((1 - stored[chosen]).sum())
-    missed, right = float(stored[~chosen].sum()), float((1 - stored[~chosen]).sum())
+    values, at = np.unique(stored, return_inverse=True)
+    here = _shown(stored[None], chosen[None], at[None], len(values))[:, 0]
+    random = np.random.default_rng(_SEED)
+    draws, again = min(_DRAWS, max(_FEWEST_DRAWS, _NUMBERS // size)), []
+    for start in range(0, draws, at_once := max(1, _NUMBERS // (8 * size))):
+        drawn = random.integers(0, size, (min(at_once, draws - start), size))  # other studies of the same kind,
+        labels = (random.random(drawn.shape) < stored[drawn]).astype(float)  # with the labels that they may get
+        again.append(_shown(labels, chosen[drawn], at[drawn], len(values)))
+    return Promised(size, *(_within(one, drawn) for one, drawn in zip(here, np.hstack(again), strict=True)))
 
-    def part(one: float, other: float) -> float | None:
-        return one / (one + other) if one + other > 0 else None
 
-    return Promised(len(stored), float(stored.mean()), part(true, missed), part(right, false), part(true, false),
-                    expected(stored.tolist(), 0.5).auroc)  # fmt: skip
+def _shown(y: Floats, chosen: NDArray[np.bool_], at: NDArray[np.int64], values: int) -> Floats:
+    """(5, samples): prevalence, sensitivity, specificity, predictive value, AUROC; NaN where a denominator is 0.
+
+    `y`: (samples, studies), labels or their probabilities; `at`: which of so many `values` of p each study has.
+    """
+    samples = len(y)
+    cell = (at + values * np.arange(samples)[:, None]).ravel()
+    yes, no = (np.bincount(cell, side.ravel(), samples * values).reshape(samples, values) for side in (y, 1 - y))
+    true, false = (y * chosen).sum(axis=1), ((1 - y) * chosen).sum(axis=1)
+    positive, negative = yes.sum(axis=1), no.sum(axis=1)
+    # Pairs of which the one with the finding has the larger p, ties by half.
+    better = (yes * (np.cumsum(no, axis=1) - no / 2)).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.stack([y.mean(axis=1), true / positive, 1 - false / negative, true / (true + false),
+                         better / (positive * negative)])  # fmt: skip
+
+
+def _within(value: float, drawn: Floats) -> Estimate | None:
+    known = drawn[np.isfinite(drawn)]
+    if not np.isfinite(value) or not len(known):
+        return None
+    low, high = (float(np.quantile(known, q)) for q in (0.025, 0.975))
+    return Estimate(float(value), min(low, float(value)), max(high, float(value)))

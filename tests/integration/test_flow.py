@@ -19,8 +19,10 @@ import pytest
 from pydicom import dcmread
 
 from node import peers
+from node.telling import story
 from pipelines.phantom_studies import chest_study
 from pipelines.study import Study
+from tests import recorded
 from tests.commands import overread
 from tests.nodes import RunningNode, StandInPacs, as_modality, running_node, stand_in_pacs, wait_until
 from tests.peers import free_port
@@ -68,6 +70,9 @@ def test_a_study_comes_back_as_segmentation_report_and_heatmap(
     source = study.instances[0].header
     assert {(head.PatientID, str(head.PatientName)) for head in heads} == {(source.PatientID, str(source.PatientName))}
     assert node.queries.verify()[1] is None
+    uid = study.StudyInstanceUID
+    told = story.tell(uid, node.queries.events(f"study/{uid}"), node.queries.association)
+    assert recorded.missing(told) == [], "the log holds all that the specification lists of an inference"
 
 
 def test_a_late_instance_makes_a_second_revision_whose_report_names_the_first(

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from node import audit, commitment, dimse
+from node import commitment, dimse
 from node.commitment import EXPLICIT, PUSH_MODEL, PUSH_MODEL_INSTANCE, Reference, Request
 from node.errors import Away
+from node.queries import Queries
 from node.spool import Spool
 from tests.disks import Disk, disk
 from tests.nodes import wait_until
@@ -45,8 +46,7 @@ def check(node: Listening, acknowledged: dict[str, Dataset], in_between: bool = 
     known = {str(path) for path in held.values()}
     there = {str(path) for path in (node.spool.root / "studies").rglob("*") if path.is_file()}
     assert known <= there if in_between else known == there
-    with node.store.engine.connect().execution_options(reading=True) as connection:
-        assert audit.verify(connection)[1] is None
+    assert Queries(node.store.engine).verify()[1] is None
 
 
 def empty(node: Listening) -> bool:

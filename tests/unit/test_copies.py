@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
+from base64 import b64decode
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -14,7 +17,7 @@ import pytest
 from node import audit
 from node.queries import Queries
 from node.store import Store
-from node.telling import atna, copies
+from node.telling import atna, copies, fhir
 from tests.commands import Done, overread
 from tests.conftest import Arrivals
 from tests.unit.test_explain import live
@@ -28,16 +31,17 @@ SCHEMA: dict[str, tuple[dict[str, bool], tuple[tuple[str, int, int], ...]]] = {
     "EventOutcomeDescription": ({}, ()), "ParticipantObjectName": ({}, ()),
     "ActiveParticipant": ({"UserID": True, "AlternativeUserID": False, "UserName": False, "UserIsRequestor": True, "NetworkAccessPointID": False, "NetworkAccessPointTypeCode": False}, (("RoleIDCode", 0, 9),)),
     "AuditSourceIdentification": ({"AuditEnterpriseSiteID": False, "AuditSourceID": True}, (("AuditSourceTypeCode", 0, 9),)),
-    "AuditSourceTypeCode": ({"code": True}, ()),
+    "AuditSourceTypeCode": ({"csd-code": True}, ()),
     "ParticipantObjectIdentification": (
         {"ParticipantObjectID": True, "ParticipantObjectTypeCode": False, "ParticipantObjectTypeCodeRole": False, "ParticipantObjectDataLifeCycle": False, "ParticipantObjectSensitivity": False},
-        (("ParticipantObjectIDTypeCode", 1, 1), ("ParticipantObjectName", 1, 1), ("SOPClass", 0, 99)),
+        (("ParticipantObjectIDTypeCode", 1, 1), ("ParticipantObjectName", 1, 1), ("ParticipantObjectDetail", 0, 99), ("ParticipantObjectDescription", 0, 99)),
     ),
-    "SOPClass": ({"UID": False, "NumberOfInstances": False}, ()),
+    "ParticipantObjectDetail": ({"type": True, "value": True}, ()), "ParticipantObjectDescription": ({}, (("SOPClass", 0, 99),)),
+    "SOPClass": ({"UID": False, "NumberOfInstances": True}, ()),
 }  # fmt: skip
 VALUES = {
     "EventActionCode": "[CRUDE]", "EventOutcomeIndicator": "0|4|8|12", "UserIsRequestor": "true|false", "NetworkAccessPointTypeCode": "[1-5]",
-    "ParticipantObjectTypeCode": "[1-4]", "ParticipantObjectTypeCodeRole": "[1-9]|1[0-9]|2[0-6]", "NumberOfInstances": "[0-9]+", "code": "[1-9]",
+    "ParticipantObjectTypeCode": "[1-4]", "ParticipantObjectTypeCodeRole": "[1-9]|1[0-9]|2[0-6]", "NumberOfInstances": "[0-9]+", "value": "[A-Za-z0-9+/]+={0,2}",
 }  # fmt: skip
 
 
@@ -80,7 +84,7 @@ def _event(type_: str) -> audit.Event:
 
 @pytest.mark.parametrize("type_", atna.KINDS)
 def test_each_message_is_what_the_schema_of_ps3_15_says(type_: str) -> None:
-    text = atna.message(_event(type_), "OVERREAD", ("p1",))
+    text = atna.message(_event(type_), "OVERREAD", lambda uid: ("p1",))
     assert text is not None and "\n" not in text
     root = ElementTree.fromstring(text)
     check(root)
@@ -89,10 +93,11 @@ def test_each_message_is_what_the_schema_of_ps3_15_says(type_: str) -> None:
 
 
 def test_the_check_of_messages_sees_what_is_wrong() -> None:
-    text = atna.message(_event("study.closed"), "OVERREAD")
+    text = atna.message(_event("study.closed"), "OVERREAD", _nobody)
     assert text is not None
     for before, after in (('UserIsRequestor="true"', 'UserIsRequestor="yes"'), ("<EventID ", "<EventType "), ('EventActionCode="C"', 'EventActionCode="X"'),
-                          (' AuditSourceID="OVERREAD"', ""), ("ParticipantObjectName", "Name")):  # fmt: skip
+                          (' AuditSourceID="OVERREAD"', ""), ("ParticipantObjectName", "Name"), ("ParticipantObjectDescription>", "Description>"),
+                          (' NumberOfInstances="3"', "")):  # fmt: skip
         assert before in text, before
         with pytest.raises((AssertionError, KeyError, ValueError)):
             check(ElementTree.fromstring(text.replace(before, after)))
@@ -100,32 +105,84 @@ def test_the_check_of_messages_sees_what_is_wrong() -> None:
 
 def test_a_message_says_who_sent_what_to_whom_and_a_failure_says_why() -> None:
     def participants(type_: str) -> list[tuple[str | None, str | None]]:
-        root = ElementTree.fromstring(atna.message(_event(type_), "OVERREAD") or "")
+        root = ElementTree.fromstring(atna.message(_event(type_), "OVERREAD", _nobody) or "")
         return [(one.get("UserID"), one.find("RoleIDCode").get("originalText") if len(one) else None) for one in root.findall("ActiveParticipant")]  # type: ignore[union-attr]
 
     assert participants("delivery.claimed") == [("OVERREAD", "Source Role ID"), ("pacs", "Destination Role ID")]
     assert participants("study.closed") == [("ct-1", "Source Role ID"), ("OVERREAD", "Destination Role ID")]
     assert participants("association.refused")[0] == ("X<Y", None)
-    failed = ElementTree.fromstring(atna.message(_event("delivery.failed"), "OVERREAD", ("p9",)) or "")
+    failed = ElementTree.fromstring(atna.message(_event("delivery.failed"), "OVERREAD", lambda uid: ("p9",)) or "")
     about = failed.find("EventIdentification")
     assert about is not None and about.get("EventOutcomeIndicator") == "8" and about.findtext("EventOutcomeDescription") == "refused"
     objects = {(one.get("ParticipantObjectTypeCode"), one.get("ParticipantObjectID")) for one in failed.findall("ParticipantObjectIdentification")}
     assert objects == {("2", "1.2.3"), ("1", "p9")}
-    assert atna.message(_event("job.retried"), "OVERREAD") is None
+    assert atna.message(_event("job.retried"), "OVERREAD", _nobody) is None
 
 
-def _fhir(made: dict[str, object]) -> None:
-    """What R4 requires of an AuditEvent, and the values of its required bindings."""
+def test_a_verification_that_found_something_is_a_failure_in_both_forms() -> None:
+    about = ElementTree.fromstring(atna.message(_event("audit.verified"), "OVERREAD", _nobody) or "").find("EventIdentification")
+    assert about is not None and about.get("EventOutcomeIndicator") == "8" and about.findtext("EventOutcomeDescription") == "event 2 is missing"
+    made = fhir.resource(_event("audit.verified"), "OVERREAD", _nobody)
+    assert (made["outcome"], made["outcomeDesc"]) == ("8", "event 2 is missing")
+
+
+def test_words_of_a_caller_do_not_break_the_message_or_its_line() -> None:
+    event = dataclasses.replace(_event("association.refused"), body={"calling_ae": "A\x01B", "reason": "1\n2\x7f\ufffe"})
+    text = atna.message(event, "OVERREAD", _nobody)
+    assert text is not None and "\n" not in text
+    root = ElementTree.fromstring(text)
+    check(root)
+    assert root.findtext("EventIdentification/EventOutcomeDescription") == "1 2\x7f "
+    [detail] = root.iter("ParticipantObjectDetail")
+    assert "1\n2" in b64decode(detail.attrib["value"]).decode()
+
+
+# hl7.org/fhir/R4/auditevent.html: what each part may hold; True: must be there.
+FHIR: dict[str, dict[str, bool]] = {
+    "": dict.fromkeys(("resourceType", "type", "recorded", "agent", "source"), True)
+    | dict.fromkeys(("id", "subtype", "action", "outcome", "outcomeDesc", "entity"), False),
+    "agent": {"requestor": True} | dict.fromkeys(("type", "role", "who", "altId", "name", "network"), False),
+    "network": {"address": False, "type": False},
+    "source": {"observer": True, "site": False, "type": False},
+    "entity": dict.fromkeys(("what", "type", "role", "lifecycle", "name", "description", "detail"), False),
+    "detail": {"type": True, "valueString": True},
+    "coding": {"system": True, "code": True, "display": False},
+}
+
+
+def _part(name: str, given: dict[str, object]) -> None:
+    assert set(given) <= set(FHIR[name]), (name, given)
+    assert {key for key, must in FHIR[name].items() if must} <= set(given), (name, given)
+    assert all(value not in ("", [], None) for value in given.values()), (name, given)
+
+
+def _fhir(made: dict[str, Any]) -> None:
+    """What R4 requires of an AuditEvent, and the values of its value sets."""
+    _part("", made)
     assert made["resourceType"] == "AuditEvent" and made["action"] in "CRUDE" and made["outcome"] in ("0", "4", "8", "12")
-    assert re.fullmatch(r"[A-Za-z0-9\-.]{1,64}", str(made["id"]))
-    assert {"system", "code"} <= set(made["type"]) and datetime.fromisoformat(str(made["recorded"])).tzinfo  # type: ignore[call-overload]
-    agents = made["agent"]
-    assert isinstance(agents, list) and agents and all(isinstance(one["requestor"], bool) for one in agents)
-    assert sum(one["requestor"] for one in agents) == 1
-    assert made["source"]["observer"]["display"] == "OVERREAD"  # type: ignore[index]
-    for entity in made["entity"]:  # type: ignore[attr-defined]
-        assert entity["what"]["identifier"]["value"] and set(entity) <= {"what", "type", "role", "detail"}
-        assert all(set(one) == {"type", "valueString"} for one in entity.get("detail", ()))
+    assert re.fullmatch(r"[A-Za-z0-9\-.]{1,64}", made["id"]) and datetime.fromisoformat(made["recorded"]).tzinfo
+    for coding in (made["type"], *made["subtype"], *made["source"]["type"]):
+        _part("coding", coding)
+    assert made["type"]["system"].endswith("/DCM") and re.fullmatch("1101[01][0-9]", made["type"]["code"])
+    assert [one["code"] for one in made["source"]["type"]] == ["4"] and made["source"]["observer"]["display"] == "OVERREAD"
+    _part("source", made["source"])
+    for agent in made["agent"]:
+        _part("agent", agent)
+        if "network" in agent:
+            _part("network", agent["network"])
+            assert agent["network"]["type"] in "12345"
+    assert [one["requestor"] for one in made["agent"]].count(True) == 1
+    assert all(isinstance(one["requestor"], bool) for one in made["agent"])
+    for entity in made["entity"]:
+        _part("entity", entity)
+        assert entity["what"]["identifier"]["value"] and entity["type"]["code"] in "1234"
+        assert int(entity.get("role", {"code": "1"})["code"]) in range(1, 25)
+        for detail in entity.get("detail", ()):
+            _part("detail", detail)
+
+
+def _nobody(uid: str) -> tuple[str, ...]:
+    return ()
 
 
 def test_every_event_type_has_a_fhir_resource() -> None:
@@ -163,6 +220,8 @@ def test_the_command_writes_a_part_of_the_log_and_says_so_in_it(sqlite: str, tmp
     assert done.returncode == 0 and {one["object"] for one in written} == {"study/1.2.3"}, done.stderr
     [event] = [one for one in Queries(store.engine).events("audit") if one.type == "audit.exported"]
     assert event.body["count"] == len(written) and event.body["study"] == "1.2.3" and event.body["from"] == "2020-01-01"
+    assert run("--out", "/dev/full").returncode == 2
+    assert [one.type for one in Queries(store.engine).events("audit")] == ["audit.exported"] * 2, "what was read is on record"
     for words, said in ((("--format", "pdf"), "one of csv, jsonl, atna, fhir"), (("--from", "yesterday"), "no date or time")):
         wrong = run(*words)
         assert wrong.returncode == 2 and said in wrong.stderr

@@ -100,6 +100,8 @@ def test_prometheus_takes_every_expression_of_the_dashboard(tmp_path: Path) -> N
     ({"overread_spool_free_bytes": "16x60", "overread_spool_size_bytes": "100x60",
       "overread_spool_high_watermark_ratio": "0.85x60"}, "OverreadDiskFilling", False),
     ({'overread_alarms_open{pipeline="p",model="m",channel="c",kind="drift",state="open"}': "1x60"}, "OverreadMonitoringAlarm", True),
+    ({'overread_watch_statistic_ratio{pipeline="p",model="m",channel="c"}': "0.09x60"}, "OverreadNearAlarm", False),
+    ({'overread_watch_statistic_ratio{pipeline="p",model="m",channel="c"}': "0.2x60"}, "OverreadNearAlarm", True),
     ({'overread_audit_events_total{type="audit.broken"}': "0x30 1x30"}, "OverreadAuditLog", True),
 ])  # fmt: skip
 def test_a_rule_fires_when_it_should(tmp_path: Path, series: dict[str, str], alert: str, fires: bool) -> None:

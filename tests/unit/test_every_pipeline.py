@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.shelf import Shelf
 from pipelines import registry
 from pipelines.base import Executed, Pipeline, Unsuitable, execute, maker_of
 from pipelines.examples import ct_study
@@ -86,9 +88,11 @@ def test_its_example_is_suitable_and_always_the_same(opened: Open, name: str) ->
 
 
 @every_pipeline
-def test_its_example_gives_outputs_that_pass_the_gate(ran: Run, name: str) -> None:
+def test_its_example_gives_outputs_that_pass_the_gate(opened: Open, ran: Run, name: str) -> None:
     study, _, executed = ran(name)
     assert executed.made
+    if opened(name).model["name"] in Shelf().names():
+        assert re.fullmatch("[0-9a-f]{64}", executed.seen or ""), "the log wants to know what the model saw"
     assert len({made.name for made in executed.made}) == len(executed.made)
     assert executed.series in study.series
 

@@ -68,8 +68,11 @@ def test_of_a_study_that_breaks_its_pipeline_the_headers_are_known(
 ) -> None:
     files = {str(path): f"{at:064x}" for at, path in enumerate(builders.axial(tmp_path, Manufacturer=maker))}
     uid = Study.from_files([Path(path) for path in files]).StudyInstanceUID
-    outcome = answer(Breaks(), Request(uid, 1, "breaks", 0.0, files, tmp_path), Ready())  # type: ignore[arg-type]
+    outcome = answer(Breaks(), Request(uid, 1, "breaks", 0.0, files, tmp_path), Ready(), {"config": "c"})  # type: ignore[arg-type]
     assert (outcome.word, outcome.cause) == (word, kind)
     assert outcome.features["device.Manufacturer"] == maker
     assert "completeness.suitable" not in outcome.features and "service.memory" in outcome.features
     assert "Someone" not in repr(outcome)
+    assert outcome.known["model"] == {**Breaks.model, "pipeline_version": "1"} and outcome.known["timings"]["all"] > 0
+    record = outcome.known["record"]
+    assert (record["config"], record["seed"], record["random"]) == ("c", 0, []) and record["memory"] > 1

@@ -232,7 +232,7 @@ def test_what_is_unchanged_runs_again_where_its_result_was_withdrawn(
     named = {str(path): digest for path, digest in files.items()}
     pipeline = Counts()
     study = Study.from_files(files).StudyInstanceUID
-    outcome = child.answer(pipeline, Request(study, 2, "counts", 0.0, named, tmp_path, former), Ready())  # type: ignore[arg-type]
+    outcome = child.answer(pipeline, Request(study, 2, "counts", 0.0, named, tmp_path, former), Ready(), {})  # type: ignore[arg-type]
     assert (outcome.word, bool(pipeline.runs)) == ("skipped", ran)
     assert outcome.reason.startswith("it is a test" if ran else "unchanged")
     assert outcome.features["completeness.why"] == ("other" if ran else "unchanged")

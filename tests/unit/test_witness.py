@@ -11,7 +11,7 @@ from node import config as configuration
 from node.config import Config
 from node.errors import ConfigError
 from node.proof.heads import FILE, PUBLIC, open_signer, read_heads, read_keys
-from node.proof.merkle import Tree
+from node.proof.merkle import Tree, nodes_of
 from node.queries import Queries
 from node.retention import DAY
 from node.store import Store
@@ -53,15 +53,15 @@ def _by_the_book(leaves: list[bytes]) -> bytes:
 def test_the_tree_is_that_of_rfc_6962_also_when_it_is_taken_up_again(size: int) -> None:
     leaves = [bytes([number]) * 3 for number in range(size)]
     tree = Tree()
-    tree.add(leaves[: size // 3])
-    tree = Tree(tree.size, tree.peaks)
-    tree.add(leaves[size // 3 :])
+    for part in (leaves[: size // 3], leaves[size // 3 : size // 2], leaves[size // 2 :]):
+        tree.add(nodes_of(part))
+        tree = Tree(tree.size, tree.peaks)
     assert (tree.size, tree.root()) == (size, _by_the_book(leaves))
 
 
 def test_the_tree_gives_the_known_roots_of_certificate_transparency() -> None:
     tree = Tree()
-    tree.add([b"", b"\x00", b"\x10", b"\x20\x21", b"\x30\x31", b"\x40\x41\x42\x43", bytes(range(0x50, 0x58)), bytes(range(0x60, 0x70))])
+    tree.add(nodes_of([b"", b"\x00", b"\x10", b"\x20\x21", b"\x30\x31", b"\x40\x41\x42\x43", bytes(range(0x50, 0x58)), bytes(range(0x60, 0x70))]))
     assert tree.root().hex() == "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
 
 
