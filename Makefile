@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==.*\)$$/\1/p' requirements.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check bench bench-watch crash fuzz clean
+.PHONY: demo test check bench bench-watch bench-stream crash fuzz clean
 
 demo: $(VENV)/installed
 	$(BIN)/overread demo $(ARGS)
@@ -30,6 +30,9 @@ fuzz: $(VENV)/installed-dev
 
 bench-watch: $(VENV)/installed-dev
 	$(BIN)/python -m tests.bench watch
+
+bench-stream: $(VENV)/installed-dev
+	$(BIN)/python -m tests.bench stream
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Overread needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

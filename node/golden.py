@@ -17,10 +17,10 @@ from pipelines.golden import Measured
 log = logs.get(__name__)
 DAILY = 86_400.0  # seconds
 Stop = Callable[[str, str], None]
-"""A stop-rule: (pipeline, why in one line). It may hold back the results of the routes that run the pipeline."""
+"""A stop-rule: (pipeline or variant, why in one line). It may hold back the results of the routes that run it."""
 
 
-def _only_tell(pipeline: str, why: str) -> None:
+def _only_tell(variant: str, why: str) -> None:
     """The stop-rule of a node that has none: the log and the event tell it."""
 
 
@@ -39,12 +39,12 @@ class Golden:
     name of the pipeline or variant, after its event is written and before the next job is claimed."""
 
     def __init__(
-        self, store: Store, runner: Runs, pipelines: tuple[str, ...], stop_rule: Stop = _only_tell,
+        self, store: Store, runner: Runs, variants: tuple[str, ...], stop_rule: Stop = _only_tell,
         every: float = DAILY, timer: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._store = store
         self._runner = runner
-        self._pipelines = pipelines
+        self._variants = variants
         self._stop_rule = stop_rule
         self._every = every
         self._timer = timer
@@ -79,9 +79,9 @@ class Golden:
 
     def _settle(self) -> None:
         if self._broke is not None:
-            self._store.golden_broke(self._pipelines, "work", self._broke)
+            self._store.golden_broke(self._variants, "work", self._broke)
             log.error("golden mismatch", reason=self._broke)
-            self._acts += [(name, self._broke) for name in self._pipelines]
+            self._acts += [(name, self._broke) for name in self._variants]
             self._broke = None
         while self._waiting:
             self._tell(self._store.settle_golden(self._waiting[0], "work"))

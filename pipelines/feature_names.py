@@ -43,7 +43,9 @@ NAMES: Mapping[str, str] = {
     "pixels.air": "share of air: below -900 HU, or the darkest two hundredths of the range",
     "pixels.tissue": "share of soft tissue: -200 to 200 HU, or what is neither air nor saturated",
     "pixels.saturated": "share of metal (from 2500 HU on), or of the brightest two hundredths of the range",
-    "pixels.markers": "share of small bright regions with sharp edges: letters, metal tokens, burned-in text",
+    "pixels.markers": "share of small regions with sharp edges all around: letters, metal tokens, burned-in text",
+    "pixels.markers.<name>": "1: there is one in that corner of a radiograph: top-left, top-right, bottom-left, "
+                             "bottom-right",
     "embedding": "at most 64 numbers: how the model's late layer sees the images (a JSON list)",
     "output.<finding>.p": "calibrated probability",
     "output.<finding>.positive": "1: at or above the threshold",

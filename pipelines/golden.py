@@ -1,7 +1,9 @@
-"""The golden set: what a pipeline makes of its own example, held against what it made of it before.
+"""The golden set: what a pipeline makes of its own example, held against what it made of it before; and what it makes
+of the example's twins, held against that.
 
 The example never changes, so whatever moved beyond the tolerance was changed: weights under an unchanged name, a step
-before or after the network, a library, a device or its driver. It costs no false alarms and needs no patients.
+before or after the network, a library, a device or its driver. A twin shows what is wrong with a way of writing images
+that the example does not take, also where it was wrong from the first. It costs no false alarms and needs no patients.
 """
 
 from __future__ import annotations
@@ -9,15 +11,21 @@ from __future__ import annotations
 import json
 import math
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
-from models.versions import software
-from pipelines.base import Executed, Pipeline, execute, maker_of
-from pipelines.study import Study
+import numpy as np
+
+from pipelines import twins
+from pipelines.base import Pipeline, Unsuitable, execute, maker_of
+from pipelines.study import Series
+from pipelines.twins import Twin
 
 Features = Mapping[str, float | str | None]
+_OF_RESULTS = r"output\.|embedding|completeness\.(cut-off|inverted)"
 
 # Pattern of a feature's name -> (by how much it may move, by which share of what it was): within the larger of the two.
 # As much as float32 may differ between processors and library versions, with room to spare; the first that fits counts.
@@ -35,22 +43,25 @@ TOLERANCES: tuple[tuple[str, float, float], ...] = (
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run of a golden study gave. `model`: name, version, digest; `study`: the digest of its instances;
-    `software`: versions and device, which explain a difference and are none by themselves; `variant`: the name under
-    which the node holds the pipeline (node.variants), where it is another than the pipeline's own."""
+    """What one run of a golden study gave. `variant`: what ran, as the node calls it: a pipeline's name, or a name with
+    the version of its model; `model`: name, version, digest; `study`: the digest of its instances; `software`: versions
+    by name, and the device, which explain a difference and are none by themselves; `twins`: where the example's twins
+    gave something else."""
 
+    variant: str
     pipeline: str
     pipeline_version: str
     model: Mapping[str, str]
     study: str
     software: Mapping[str, str]
     features: Features
-    variant: str = ""
+    twins: tuple[Moved, ...] = ()
 
 
 @dataclass(frozen=True)
 class Moved:
-    """One thing that is not what it was. `by`: how far a number moved, None for a category; `allowed`: tolerance."""
+    """One thing that is not what it was, or in a twin not what it is in the example (`before`). `by`: how far a number
+    moved, None for a category; `allowed`: tolerance."""
 
     name: str
     before: float | str | None
@@ -62,36 +73,60 @@ class Moved:
         """For a person."""
         if self.by is None:
             return f"{self.name} was {_shown(self.before)}, is {_shown(self.now)}"
-        if self.name == "embedding":
-            return f"embedding moved by {self.by:.2%} of its length, {self.allowed:.2%} are allowed"
+        if self.name.endswith("embedding"):
+            return f"{self.name} moved by {self.by:.2%} of its length, {self.allowed:.2%} are allowed"
         return (f"{self.name} was {_shown(self.before)}, is {_shown(self.now)}: moved by {self.by:.4g}, "
                 f"{self.allowed:.4g} are allowed")  # fmt: skip
 
 
-def measured(pipeline: Pipeline, study: Study, executed: Executed, device: str, overread: str) -> Measured:
-    """The record of a run on the pipeline's example. `overread`: our own version."""
+def run(
+    pipeline: Pipeline, software: Mapping[str, str], created: datetime, variant: str | None = None
+) -> Measured:  # fmt: skip
+    """Run a pipeline on its example and look at the twins. `software`: versions by name, that of Overread among them.
+    Raises what `execute` raises."""
+    study = pipeline.example()
+    series = pipeline.select(study)
+    executed = execute(pipeline, study, series, maker_of(pipeline, software["overread"], created))
     objects = ", ".join(f"{one.name} {len(one.kept)}" for one in executed.made)
     return Measured(
-        pipeline.name, pipeline.version, dict(pipeline.model), study.digest, {"overread": overread, **software(device)},
-        {**executed.features, "objects": objects or "none"},
+        variant or pipeline.name, pipeline.name, pipeline.version, dict(pipeline.model), study.digest, dict(software),
+        {**executed.features, "objects": objects or "none"}, differences(pipeline, series, executed.features),
     )  # fmt: skip
 
 
-def run(pipeline: Pipeline, device: str, overread: str, created: datetime) -> Measured:
-    """Run a pipeline on its example. Raises what `execute` raises."""
-    study = pipeline.example()
-    executed = execute(pipeline, study, pipeline.select(study), maker_of(pipeline, overread, created))
-    return measured(pipeline, study, executed, device, overread)
-
-
 def compare(before: Measured, now: Measured) -> tuple[Moved, ...]:
-    """What moved beyond the tolerance, the model's digest first. Raises ValueError for runs of different studies."""
+    """What moved beyond the tolerance, the model's digest first, and what is wrong with twins now. Raises ValueError
+    for runs of different studies."""
     if before.study != now.study:
         raise ValueError("two runs of different studies cannot be compared")
     moved = []
     if before.model["digest"] != now.model["digest"]:
         moved.append(Moved("model.digest", before.model["digest"], now.model["digest"]))
-    return (*moved, *_features(before.features, now.features))
+    return (*moved, *_features(before.features, now.features), *now.twins)
+
+
+def differences(pipeline: Pipeline, series: Series, features: Features) -> tuple[Moved, ...]:
+    """What is wrong with the twins of a series of the example. `features`: what the pipeline makes of that."""
+    with tempfile.TemporaryDirectory(prefix="overread-twins-") as folder:
+        found = twins.of(series, pipeline.accepts.geometry, Path(folder))
+        return tuple(one for twin in found for one in _differences(pipeline, twin, features))
+
+
+def _differences(pipeline: Pipeline, twin: Twin, features: Features) -> Iterator[Moved]:
+    """Where a twin is read otherwise than the example, or else where the pipeline makes something else of it; of the
+    features those that do not depend on the order of images."""
+    name, placed = f"twin {twin.name}", pipeline.accepts.geometry
+    try:
+        before, now = (twins.read(one, placed) for one in (twin.of, twin.study.series[0]))
+        same = [np.array_equal(one, other) for one, other in zip(before, now, strict=False)]
+        if len(before) != len(now) or not all(same):
+            yield Moved(name, "read as the example", f"other in {same.count(False)} of {len(now)} images")
+        elif twin.runs:
+            run = pipeline.run(twin.study, pipeline.select(twin.study))
+            kept = {key: value for key, value in features.items() if re.match(_OF_RESULTS, key)}
+            yield from (replace(one, name=f"{name}, {one.name}") for one in _features(kept, run.features))
+    except Unsuitable as error:
+        yield Moved(name, "taken", f"refused: {error.reason}")
 
 
 def _features(before: Features, now: Features) -> Iterator[Moved]:
@@ -120,4 +155,6 @@ def _apart(before: list[float], now: list[float]) -> float:
 def _shown(value: float | str | None) -> str:
     if value is None:
         return "missing"
-    return (value if len(value) <= 40 else f"{value[:16]}…") if isinstance(value, str) else f"{value:.6g}"
+    if isinstance(value, str):  # a digest or a list of numbers says nothing to a person, a sentence does
+        return value if len(value) <= 40 or " " in value else f"{value[:16]}…"
+    return f"{value:.6g}"

@@ -77,7 +77,8 @@ class Tiny:
 
     def example(self):
         folder = Path(tempfile.mkdtemp())
-        examples.ct_study(np.full((4, 16, 16), 40, np.int16), (5.0, 2.0, 2.0), folder)
+        how = os.environ.get("TINY_EXAMPLE", "")
+        examples.ct_study(np.full((4, 16, 16), 40, np.int16), (5.0, 2.0, 2.0), folder, StudyDescription=how)
         return Study.from_folder(folder)
 
 

@@ -48,8 +48,11 @@ def study(rng: np.random.Generator, device: str | None = None, shift: float = 0.
 class Traffic:
     """Writes finished jobs of a model, one study each, `PER_DAY` a day."""
 
-    def __init__(self, store: Store, clock: Clock, model: Mapping[str, str] = MODEL) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, model: Mapping[str, str] = MODEL, pipeline: str = "cxr-triage"
+    ) -> None:
         self.store, self.clock, self.model, self.count = store, clock, dict(model), 0
+        self.pipeline = pipeline
 
     def add(self, seen: Sequence[Mapping[str, Any]], patient: str | None = None, what: str = "done") -> list[str]:
         """The studies' UIDs; one transaction, as quick as can be."""
@@ -72,7 +75,7 @@ class Traffic:
             path=f"p{key}", revision=1, peer="m",
             received_at=now, current=1, ours=0))  # fmt: skip
         connection.execute(jobs.insert().values(
-            id=key, study_id=key, revision=1, pipeline="cxr-triage", routes='["chest"]', peers="[]", state=what, priority=0,
+            id=key, study_id=key, revision=1, pipeline=self.pipeline, routes='["chest"]', peers="[]", state=what, priority=0,
             attempts=1, due_at=now, created_at=now, started_at=now, finished_at=now, model=json.dumps(self.model)))  # fmt: skip
         rows = [
             {"job_id": key, "name": name, "number": value if isinstance(value, float) else None,
@@ -81,7 +84,7 @@ class Traffic:
         ]  # fmt: skip
         if rows:
             connection.execute(features.insert(), rows)
-        body: dict[str, Any] = {"pipeline": "cxr-triage", "revision": 1, "attempt": 1}
+        body: dict[str, Any] = {"pipeline": self.pipeline, "revision": 1, "attempt": 1}
         body |= {"model": self.model} if what == "done" else {"reason": "it broke"}
         audit.append(connection, now, f"job.{what}", "work", f"study/{uid}", body)
         return uid

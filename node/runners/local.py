@@ -20,15 +20,30 @@ from node.spool import MAKING, Spool
 from pipelines.golden import Measured
 
 log = logs.get(__name__)
-_START_LIMIT = 300.0  # seconds for loading the models and the warm-up
+_LIMIT = 300.0  # seconds for loading the models and the warm-up, and as many for a run of the golden set
+
+
+def measured(config: Config, pipelines: tuple[str, ...], limit: float) -> tuple[Measured, ...]:
+    """Run pipelines or variants on their examples in a model process of their own, which may stand beside that of a
+    node. Raises RunnerBroken, at the latest after `limit` seconds."""
+    runner = Local(config, pipelines, beside=True, limit=limit)
+    try:
+        runner.start()
+        return runner.take_golden()
+    finally:
+        runner.stop()
 
 
 class Local:
     """One child process for one device. Jobs run one at a time."""
 
-    def __init__(self, config: Config, pipelines: tuple[str, ...]) -> None:
+    def __init__(self, config: Config, pipelines: tuple[str, ...], beside: bool = False, limit: float = _LIMIT) -> None:
+        """`beside`: another runner may be making results in this spool: its files are left alone. `limit`: seconds for
+        a start, and for a run of the golden set."""
         self._config = config
         self._pipelines = pipelines
+        self._beside = beside
+        self._limit = limit
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="runner")
@@ -38,7 +53,8 @@ class Local:
 
     def start(self) -> None:
         """Start the child and wait until its models are loaded and warmed up. Raises RunnerBroken."""
-        Spool(self._config.node.spool).sweep_incoming(MAKING)  # of a former child
+        if not self._beside:
+            Spool(self._config.node.spool).sweep_incoming(MAKING)  # of a former child
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
@@ -46,9 +62,9 @@ class Local:
         )
         self._process.start()
         theirs.close()
-        if not self._pipe.poll(_START_LIMIT):
+        if not self._pipe.poll(self._limit):
             self._end()
-            raise RunnerBroken(f"the models were not ready after {_START_LIMIT:g} s")
+            raise RunnerBroken(f"the models were not ready after {self._limit:g} s")
         try:
             word, told = self._pipe.recv()
         except (EOFError, OSError) as error:
@@ -107,13 +123,13 @@ class Local:
                 raise
 
     def golden(self) -> Future[tuple[Measured, ...]]:
-        """Run every pipeline on its example, when the child is free."""
+        """Run every pipeline on its example, when the child is free. It is ended if it takes too long: jobs wait."""
         return self._pool.submit(self._run_golden)
 
     def _run_golden(self) -> tuple[Measured, ...]:
         self._make_ready()
         try:
-            found: tuple[Measured, ...] = self._ask(GoldenSet())
+            found: tuple[Measured, ...] = self._ask(GoldenSet(), self._limit)
         except RunnerDied:
             if self._killed is not None:  # by us, for another reason: nothing was measured
                 return ()
@@ -126,10 +142,14 @@ class Local:
             found, self._golden = self._golden, ()
         return found
 
-    def _ask(self, wanted: Request | GoldenSet) -> Any:
+    def _ask(self, wanted: Request | GoldenSet, limit: float | None = None) -> Any:
+        """The child's answer. Without a `limit` somebody else ends a child that gives none."""
         assert self._pipe is not None
         try:
             self._pipe.send(wanted)
+            if not self._pipe.poll(limit):
+                self._end()
+                raise RunnerBroken(f"the golden set was not over after {limit:g} s; the model process was ended")
             outcome = self._pipe.recv()
         except (EOFError, OSError) as error:
             how = self._killed or self._how_it_ended()

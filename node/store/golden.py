@@ -16,15 +16,16 @@ from node.store.base import Base
 from pipelines.golden import Measured, Moved, compare
 
 _NAMED = 20  # of the numbers that moved, in an event
+_LONGEST = 200  # characters of a value there
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`word`: recorded (the first run), accepted (a person's new record), passed, mismatch. `variant`: under which name
-    the node runs it; `since`: when the record was made; `then`: with which software; `moved`: beyond the tolerance."""
+    """`word`: recorded (the first run), accepted (a person's new record), passed, mismatch. `variant`: a pipeline's
+    name, or a name with the version of its model; `since`: when the record was made; `then`: with which software;
+    `moved`: beyond the tolerance."""
 
     word: str
-    pipeline: str
     variant: str
     since: float
     then: Mapping[str, str]
@@ -36,29 +37,30 @@ class Golden(Base):
 
     def settle_golden(self, run: Measured, actor: str, accept: str | None = None) -> Verdict:
         """Hold a run against the record of the same pipeline, model version and study, and put on record how it went;
-        the first run is the record. `accept`: a person's reason to make this run the record from now on."""
-        now, variant = self.clock(), run.variant or run.pipeline
+        the first run is the record. `accept`: a person's reason to make this run the record from now on. A run that
+        shows a fault in a twin is a mismatch and no record, whoever accepts it."""
+        now = self.clock()
         with self._write() as connection:
             row = connection.execute(_record_of(run)).first()
-            if row is None or accept is not None:
+            moved = run.twins if row is None else compare(_measured(row), run)
+            if not run.twins and (row is None or accept is not None):
                 connection.execute(golden_records.insert().values(**_values(run, now, actor, accept)))
                 word = "recorded" if row is None else "accepted"
-                moved = () if row is None else compare(_measured(row), run)
-                verdict = Verdict(word, run.pipeline, variant, now, run.software, moved)
+                verdict = Verdict(word, run.variant, now, run.software, moved)
             else:
-                moved = compare(_measured(row), run)
-                verdict = Verdict("mismatch" if moved else "passed", run.pipeline, variant, row.at,
-                                  json.loads(row.software), moved)  # fmt: skip
+                word = "mismatch" if moved else "passed"
+                since, then = (now, run.software) if row is None else (row.at, json.loads(row.software))
+                verdict = Verdict(word, run.variant, since, then, moved)
             body = _told(run, verdict) | ({"reason": accept} if accept is not None else {})
-            audit.append(connection, now, f"golden.{verdict.word}", actor, f"pipeline/{run.pipeline}", body)
+            audit.append(connection, now, f"golden.{verdict.word}", actor, f"pipeline/{run.variant}", body)
         return verdict
 
-    def golden_broke(self, pipelines: tuple[str, ...], actor: str, reason: str) -> None:
+    def golden_broke(self, variants: tuple[str, ...], actor: str, reason: str) -> None:
         """The golden set could not be run: that is a mismatch with everything on record."""
         now = self.clock()
         with self._write() as connection:
             audit.append_all(connection, now, [
-                ("golden.mismatch", actor, f"pipeline/{name}", {"reason": reason}) for name in pipelines
+                ("golden.mismatch", actor, f"pipeline/{name}", {"reason": reason}) for name in variants
             ])  # fmt: skip
 
 
@@ -82,7 +84,7 @@ def _values(run: Measured, at: float, by: str, reason: str | None) -> dict[str, 
 
 def _measured(row: sa.Row[Any]) -> Measured:
     model = {"name": row.model, "version": row.model_version, "digest": row.digest}
-    return Measured(row.pipeline, row.pipeline_version, model, row.study, json.loads(row.software),
+    return Measured(row.pipeline, row.pipeline, row.pipeline_version, model, row.study, json.loads(row.software),
                     json.loads(row.features))  # fmt: skip
 
 
@@ -97,4 +99,4 @@ def _told(run: Measured, verdict: Verdict) -> dict[str, Any]:
 
 
 def _short(value: float | str | None) -> float | str | None:
-    return value[:64] if isinstance(value, str) else value
+    return value[:_LONGEST] if isinstance(value, str) else value

@@ -156,7 +156,7 @@ def _golden(event: Event) -> NewAlarm | Cleared:
     if event.type != "golden.mismatch":
         return Cleared(event.object, "golden", f"{event.type} by {event.actor}")
     pipeline = event.object.removeprefix("pipeline/")
-    says = f"golden set of {pipeline}: the same synthetic study gives another result than the one on record"
+    says = f"golden set of {pipeline}: its synthetic study or a twin of that gives another result than it should"
     story = {"says": says, "since": seconds(event), "facts": dict(event.body)}
     return NewAlarm(event.object, "golden", "golden", event.seq, story, stop=True)
 

@@ -23,7 +23,7 @@ FEATURES = {
     "uncertainty.entropy": 0.31, "embedding": "[3.0,4.0]", "device.StationName": None, "objects": "report 1",
 }  # fmt: skip
 MODEL = {"name": "ct-lung", "version": "1.0.0", "digest": "a" * 64}
-RUN = Measured("ct-lung", "1.0.0", MODEL, "5" * 64, {"torch": "2.5", "device": "cpu"}, FEATURES)
+RUN = Measured("ct-lung", "ct-lung", "1.0.0", MODEL, "5" * 64, {"torch": "2.5", "device": "cpu"}, FEATURES)
 
 
 def changed(**features: float | str | None) -> Measured:
@@ -116,6 +116,34 @@ def test_a_new_version_of_model_or_pipeline_has_a_record_of_its_own(store: Store
                   replace(RUN, study="6" * 64)):  # fmt: skip
         assert store.settle_golden(other, "work").word == "recorded"
     assert store.settle_golden(replace(RUN, model=MODEL | {"digest": "b" * 64}), "work").word == "mismatch"
+
+
+def test_a_fault_in_a_twin_is_a_mismatch_from_the_first_run_on_and_nobody_can_accept_it(
+    store: Store, queries: Queries
+) -> None:
+    wrong = replace(RUN, twins=(Moved("twin in MONOCHROME1", "read as the example", "other in 1 of 1 images"),))
+    assert store.settle_golden(wrong, "work").word == "mismatch"
+    verdict = store.settle_golden(wrong, "user/anna", accept="it was always so")
+    assert (verdict.word, [one.name for one in verdict.moved]) == ("mismatch", ["twin in MONOCHROME1"])
+    assert store.settle_golden(RUN, "work").word == "recorded", "what was wrong is no record"
+    assert store.settle_golden(wrong, "work").moved == wrong.twins
+    assert words(queries) == ["golden.mismatch", "golden.mismatch", "golden.recorded", "golden.mismatch"]
+    assert queries.events("pipeline/ct-lung")[0].body["moved"][0]["now"] == "other in 1 of 1 images"
+
+
+def test_versions_of_a_model_are_told_apart_and_each_is_held_against_its_own_record(
+    store: Store, queries: Queries
+) -> None:
+    store.settle_golden(RUN, "work")
+    candidate = replace(RUN, variant="ct-lung@1.1.0", model=MODEL | {"version": "1.1.0"})
+    store.settle_golden(candidate, "work")
+    store.settle_golden(replace(candidate, features=FEATURES | {"pixels.mean": 0.0}), "work")
+    store.settle_golden(RUN, "work")
+    assert words(queries) == ["golden.recorded", "golden.passed"], "what a candidate does is not said of the live one"
+    assert [one.type for one in queries.events("pipeline/ct-lung@1.1.0")] == ["golden.recorded", "golden.mismatch"]
+    assert store.settle_golden(replace(RUN, model=candidate.model), "work").word == "passed", (
+        "the record is the model's"
+    )
 
 
 class Runs:

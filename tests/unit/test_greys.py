@@ -10,6 +10,7 @@ import pytest
 
 from pipelines import greys
 from pipelines.examples import ct_study
+from pipelines.marks import CORNERS
 from pipelines.radiograph import Radiograph
 from pipelines.study import Study
 from pipelines.volume import Volume
@@ -46,6 +47,49 @@ def test_a_metal_token_is_seen_at_its_size_and_a_chest_without_one_has_none() ->
 def test_a_token_is_seen_at_any_size_of_the_image(rows: int) -> None:
     image = letter(chest(rows), rows // 10, rows // 16)
     assert of(image)["pixels.markers"] == pytest.approx(float((image == 4095).mean()), rel=0.6)
+
+
+def test_a_mark_need_not_be_the_brightest_of_the_image_and_may_be_dark() -> None:
+    image = chest()
+    found = float((letter(image) == 4095).mean())
+    for brightness in (1400.0, -1500.0):  # on air (0), dimmer than the body; and where someone wrote in black on white
+        marked = image.copy() if brightness > 0 else 3000 - image
+        marked[letter(image) == 4095] = abs(brightness)
+        assert of(marked)["pixels.markers"] == pytest.approx(found, rel=0.3)
+        assert of(marked)["pixels.markers.top-left"] == 1.0
+
+
+def test_a_token_is_told_in_its_corner_and_in_no_other() -> None:
+    for turns, corner in enumerate(("top-left", "bottom-left", "bottom-right", "top-right")):
+        told = of(np.ascontiguousarray(np.rot90(letter(chest()), turns)))
+        assert [one for one in CORNERS if told[f"pixels.markers.{one}"]] == [corner]
+
+
+def test_a_token_that_touches_the_edge_of_a_shutter_is_found_and_the_shutter_is_none() -> None:
+    image = chest() + 400
+    image[:80], image[:, :70] = 0, 0
+    assert of(image)["pixels.markers"] == 0.0
+    told = of(letter(image))
+    assert told["pixels.markers.top-left"] == 1.0
+    assert told["pixels.markers"] == pytest.approx(float((letter(image) == 4095).mean()), rel=0.5)
+
+
+def test_soft_round_parts_lines_and_single_bad_pixels_are_no_marks() -> None:
+    image = chest()
+    y, x = np.mgrid[:600, :600]
+    image += 2500 * np.exp(-(((x - 90) / 24) ** 2 + ((y - 90) / 24) ** 2))  # small, but soft
+    image[:, 30:33] = 4095  # a grid line
+    image[300, 300] = 4095
+    assert of(image.astype(np.float32))["pixels.markers"] == 0.0
+
+
+def test_letters_on_radiographs_of_people_are_found(real_data: Path) -> None:
+    marked = {"rsna-cxr-pa": "top-right", "nih-cxr-nofinding": "top-right", "wg04-thorax-RG1_J2KI": "top-left"}
+    for name, corner in marked.items():
+        [instance] = Study.from_files([real_data / "o08-cr-dx" / f"{name}.dcm"]).instances
+        told = greys.of_radiograph(Radiograph.from_instance(instance))
+        assert told[f"pixels.markers.{corner}"] == 1.0, name
+        assert 1e-4 < float(told["pixels.markers"] or 0) < 0.01, "and anatomy is not taken for one"
 
 
 def test_large_saturated_parts_and_their_noisy_edges_are_no_marks() -> None:
@@ -89,9 +133,10 @@ def test_shares_of_a_volume_are_those_that_were_put_in(tmp_path: Path) -> None:
 
 
 def test_text_that_is_burnt_into_slices_is_seen(tmp_path: Path) -> None:
-    hu = np.full((24, 64, 64), 0, np.int16)
-    hu[:, 4:7, 4:14] = 3071  # 30 of 4096 pixels
-    assert greys.of_volume(volume(tmp_path, hu))["pixels.markers"] == pytest.approx(30 / 4096)
+    hu = np.full((24, 128, 128), 0, np.int16)
+    hu[:, 40:90, 40:90] = 1200  # bone has sharp edges too
+    hu[:, 4:7, 4:14] = 3071  # 30 of 16384 pixels
+    assert greys.of_volume(volume(tmp_path, hu))["pixels.markers"] == pytest.approx(30 / 16384)
 
 
 def test_every_column_is_looked_at_whatever_the_size() -> None:

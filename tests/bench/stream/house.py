@@ -24,46 +24,48 @@ from tests.conftest import Clock
 from tests.nodes import RunningNode, as_modality, wait_until
 from tests.watching import PER_DAY, Traffic
 
-PIPELINE = "cxr-triage"
 ROOT = Path(package.__file__).parent.parent
 CHANGES = {
-    '[[route]]\nname = "ct"\nmatch = { Modality = "CT" }\npipelines = ["ct-lung"]':
-        '[[route]]\nname = "chest"\nmatch = { Modality = "DX" }\npipelines = ["cxr-triage"]',
+    'match = { Modality = "CT" }\npipelines = ["ct-lung"]': 'pipelines = ["%s"]',
     "[send]\n": "[watch]\nbaseline-studies = 100\n[send]\n",
-}  # fmt: skip
+}
 
 
-def features_of(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], Mapping[str, str]]:
-    """The features that a job on each study has, service apart, as `pipelines.base.execute` puts them together, without
-    the outputs; and the model."""
-    pipeline = registry.load(PIPELINE, device="cpu")
+def features_of(name: str, studies: Sequence[Sequence[Path]]) -> tuple[list[dict[str, Any]], Mapping[str, str]]:
+    """The features that a job of a pipeline on each study has, service apart, as `pipelines.base.execute` puts them
+    together, without the outputs; and the model."""
+    pipeline = registry.load(name, device="cpu")
     found = []
-    for path in paths:
-        study = Study.from_files([path])
+    for paths in studies:
+        study = Study.from_files(paths)
         series = pipeline.select(study)
         result = pipeline.run(study, series)
         found.append({**headers.of_study(study, series, placed=pipeline.accepts.geometry), **result.features})
     return found, pipeline.model
 
 
-def remember(url: str, found: Sequence[Mapping[str, Any]], model: Mapping[str, str]) -> tuple[float, float]:
-    """Put done jobs with these features into a new database, as if they had come in the days up to yesterday; the
+def remember(
+    url: str, pipeline: str, found: Sequence[Mapping[str, Any]], model: Mapping[str, str]
+) -> tuple[float, float]:  # fmt: skip
+    """Put done jobs of a pipeline with these features into a new database, as if they had come in the days up to yesterday; the
     first day and the one after the last, in seconds since the epoch."""
     schema.upgrade(url)
     clock = Clock()
     today = time.time() // 86400 * 86400
     clock.now = first = today - 60 - 86400 / PER_DAY * len(found)
     store = Store(url, clock)
-    Traffic(store, clock, model).add(found)
+    Traffic(store, clock, model, pipeline).add(found)
     store.dispose()
     return first, today
 
 
 class House:
-    """A running node whose watch can be asked. `tree`: the folder of the software that it runs."""
+    """A running node with one pipeline whose watch can be asked. `tree`: the folder of the software that it runs."""
 
-    def __init__(self, folder: Path, pacs_port: int, tree: Path = ROOT) -> None:
-        self.node = RunningNode(folder, pacs_port, quiet_time=0.3, changes=CHANGES, tree=tree)
+    def __init__(self, folder: Path, pacs_port: int, pipeline: str, tree: Path = ROOT) -> None:
+        self._pipeline = pipeline
+        changes = {old: new.replace("%s", pipeline) for old, new in CHANGES.items()}
+        self.node = RunningNode(folder, pacs_port, quiet_time=0.3, changes=changes, tree=tree)
 
     @contextmanager
     def up(self) -> Iterator[House]:
@@ -82,7 +84,7 @@ class House:
 
     def begin(self, model: Mapping[str, str], first: float, last: float) -> dict[str, Any]:
         """Build the model's baseline of these days and accept it: the evidence begins anew."""
-        family = key_of(family_of(PIPELINE, model, self.node.config.watch.site))
+        family = key_of(family_of(self._pipeline, model, self.node.config.watch.site))
         days = [time.strftime("%Y-%m-%d", time.localtime(at)) for at in (first, last)]
         built = json.loads(self.overread("baseline", "build", family, "--from", days[0], "--to", days[1], "--json"))
         self.overread("baseline", "accept", str(built["id"]), "--by", "Dr Bench", "--why", "phantoms as usual")
@@ -99,13 +101,14 @@ class House:
         with self.node.queries.engine.connect() as connection:
             return list(audit.read(connection, after=seq))
 
-    def send(self, paths: Sequence[Path], seconds: float) -> None:
+    def send(self, studies: Sequence[Sequence[Path]], seconds: float) -> None:
         """Send studies over DICOM; wait until each has had its job and the watch has seen them."""
         before = self.now()
         config, peer = as_modality(self.node)
-        answers = list(peers.store(config, peer, list(paths)))
-        assert len(answers) == len(paths) and all(answer.stored for answer in answers)
-        self._wait(lambda: self._count(before) >= len(paths), seconds, "jobs over")
+        for paths in studies:
+            answers = list(peers.store(config, peer, list(paths)))
+            assert len(answers) == len(paths) and all(answer.stored for answer in answers)
+        self._wait(lambda: self._count(before) >= len(studies), seconds, "jobs over")
         self.caught_up()
 
     def caught_up(self) -> None:
@@ -141,14 +144,20 @@ def jobs(found: Sequence[audit.Event]) -> list[int]:
 
 
 def told(found: Sequence[audit.Event]) -> list[dict[str, Any]]:
-    """What the watch told, in its order: the word (notice, watch, alarm), the channel, after how many studies."""
+    """What the watch told, and the golden set, in their order: the word (notice, watch, alarm), the channel, after how
+    many studies."""
     ended = jobs(found)
     raised = []
     for one in found:
         if one.type == "notice":
             word = str(one.body["what"])
-        elif one.type == "alarm.opened":
+        elif one.type == "alarm.opened" and one.body["kind"] != "golden":
             word = "alarm"
+        elif one.type == "golden.mismatch":  # of which only the first is an alarm that is opened
+            says = ", ".join(moved["name"] for moved in one.body.get("moved", ())[:4])
+            raised.append({"word": "alarm", "channel": "golden set", "says": says, "kind": "golden",
+                           "after": sum(1 for job in ended if job <= one.seq)})  # fmt: skip
+            continue
         else:
             continue
         seq = int(one.body["seq"])
