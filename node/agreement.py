@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_Z = 1.959964  # of a normal distribution: 95 % lie within
+from node.rates import rate
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,8 @@ class Agreement:
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of kappa, the positive rates taken as they are and Wilson's interval for the share of equal
         answers: it stays wide on few studies even where all of them agree."""
-        n, share = self.n, self.share
-        middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-        half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-        low, high = self._kappa(max(0.0, middle - half)), self._kappa(min(1.0, middle + half))
+        equal = rate(self.both + self.neither, self.n)
+        low, high = (None if end is None else self._kappa(end) for end in (equal.low, equal.high))
         return None if low is None or high is None else (max(-1.0, low), high)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.schema import alarms, baselines, watch_states
-
-ALL = "*"  # the row of watch_states that says how far the log is read
+from node.watch_schema import ALL
 
 
 def listed(connection: sa.Connection, open_only: bool) -> list[dict[str, Any]]:

@@ -99,7 +99,7 @@ def _watch(config: Config, store: Store, spool: Spool, stop: threading.Event) ->
         return
     from node.watch import serve, sources
 
-    serve.serve(config, store, Queries(store.engine), stop, sources.SOURCES, store.tighten)
+    serve.serve(config, store, Queries(store.engine), stop, sources.SOURCES)
 
 
 def _reports(config: Config, store: Store, spool: Spool, stop: threading.Event) -> None:

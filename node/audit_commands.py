@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node import config as configuration
-from node import options, screens
+from node import options, papers, screens
 from node.config import Config
 from node.errors import ConfigError, GiveUp, TryAgain
 from node.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, WhyOption
@@ -166,7 +166,7 @@ def heads(
 @app.command()
 def export(
     format: Annotated[str, typer.Option(help="csv, jsonl, atna (DICOM PS3.15) or fhir (R4 AuditEvent).")] = "jsonl",
-    out: Annotated[Path | None, typer.Option(help="The file; default: standard output.")] = None,
+    out: Annotated[Path, typer.Option(help="The file; -: standard output.")] = papers.STDOUT,
     since: Annotated[str, typer.Option("--from", help="A date or time (ISO 8601, UTC).")] = "",
     until: Annotated[str, typer.Option("--to", help="Events before it.")] = "~",
     study: Annotated[str | None, typer.Option(help="Of one StudyInstanceUID alone.")] = None,
@@ -187,14 +187,16 @@ def export(
     count = 0
     with contextlib.ExitStack() as stack:
         try:
-            file = sys.stdout if out is None else stack.enter_context(out.open("w", encoding="utf-8", newline="\n"))
+            to_file = out != papers.STDOUT
+            file = stack.enter_context(out.open("w", encoding="utf-8", newline="\n")) if to_file else sys.stdout
             for line in copies.lines(
                 events, format, settings.node.ae_title, lru_cache(10_000)(queries.patient_digests)
             ):
                 file.write(f"{line}\n")
                 count += 1
         except OSError as error:
-            raise ConfigError(str(out or "standard output"), f"cannot be written ({error.strerror})") from error
+            place = str(out) if to_file else "standard output"
+            raise ConfigError(place, f"cannot be written ({error.strerror})") from error
         finally:  # what was read is on record, also where the reader broke off
             count -= format == "csv" and count > 0  # the titles
             body = {"format": format, "count": count, "by": user(), **asked}

@@ -25,7 +25,7 @@ def build(
     json: JsonOption = False,
 ) -> None:
     """Propose a baseline from the stored features. It counts once a named person accepts it."""
-    from node.watch import normal, propose, sources
+    from node.watch import normal, propose, sights, sources
     from node.watch.serve import budgets, family_named
 
     settings, store = options.opened(config)
@@ -42,7 +42,8 @@ def build(
             settings.watch.baseline_studies, _seconds(since), _seconds(until),
         )  # fmt: skip
     text = made.normal.to_text()
-    key = store.propose_baseline(name, text, normal.digest(text), made.summary, f"user/{getpass.getuser()}")
+    summary = {**made.summary, "sees": sights.of_vectors(made.normal)}
+    key = store.propose_baseline(name, text, normal.digest(text), summary, f"user/{getpass.getuser()}")
     shown = next(one for one in options.queries(settings).baselines(name) if one["id"] == key)
     if json:
         screens.as_json(shown)
@@ -93,6 +94,8 @@ def _seconds(at: datetime | None) -> float | None:
 
 
 def _print(one: dict[str, Any]) -> None:
+    from node.watch import sights
+
     summary = one["summary"]
     lines = [f"Baseline {one['id']} of {one['family']}: {one['state']}", f"  digest     {one['digest']}"]
     lines.append(f"  studies    {summary['studies']:,}, {summary['per_day']:.1f} a day")
@@ -106,6 +109,10 @@ def _print(one: dict[str, Any]) -> None:
                 more = f", raised {raised:.2f} times since days resemble each other" if raised > 1 else ""
                 lines.append(f"  {part:<10} {len(summary['channels'][part])} channels; {budget:g} false alarms a year: "
                              f"threshold {summary['thresholds'][part]:,.0f} studies{more}")  # fmt: skip
+        for name, found in summary.get("sees", {}).items():
+            shift, sight = sights.from_plain(found)
+            studies = f", in {sights.within(sight.studies)} studies" if sight else ""
+            lines.append(f"  {name:<10} sees {shift}{studies}")
         lines += [f"  not watched  {name}: {why}" for name, why in summary["left_out"].items()]
         lines += [f"  mind       {text}" for text in summary["cautions"]]
     if one["accepted_by"]:

@@ -219,8 +219,11 @@ def retry(
     from node import again
 
     settings = configuration.load(config)
-    for done in again.retry(settings, _queries(settings), what):
-        screens.out.print(f"{done}: due again")
+    one = None
+    for one in again.retry(settings, _queries(settings), what):
+        screens.out.print(f"{one}: due again")
+    if one is None:
+        screens.out.print("nothing has failed")
 
 
 @app.command()

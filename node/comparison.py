@@ -19,7 +19,7 @@ from pipelines import registry
 SUBGROUPS = ("patient.sex", "patient.age-band", "device.Manufacturer", "device.ManufacturerModelName",
              "device.StationName")  # fmt: skip
 MOST_EXAMPLES = 12
-_MOST_GROUPS = 20  # of one feature, the largest ones
+MOST_GROUPS = 20  # of one feature, the largest ones
 _CHUNK = 500  # jobs whose features are read at once
 _NUMBERS = ("p", "volume")  # kinds of output features that are compared as numbers
 
@@ -184,7 +184,7 @@ def groups_of(pairs: Sequence[Pair]) -> Iterable[Group]:
         for pair in pairs:
             value = pair.old.get(feature, pair.new.get(feature))
             by_value.setdefault("missing" if value is None else str(value), []).append(pair)
-        for value, some in sorted(by_value.items(), key=lambda one: (-len(one[1]), one[0]))[:_MOST_GROUPS]:
+        for value, some in sorted(by_value.items(), key=lambda one: (-len(one[1]), one[0]))[:MOST_GROUPS]:
             yield Group(feature, value, len(some), findings_of(some))
 
 

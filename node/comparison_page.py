@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from node.agreement import Agreement, Difference
-from node.comparison import Comparison, Example, Finding, Group
+from node.comparison import MOST_GROUPS, Comparison, Example, Finding, Group
 from pipelines import registry
 
 
@@ -40,35 +40,46 @@ def _finding(one: Finding) -> dict[str, Any]:
 
 HEAD = ("finding", "studies", "both positive", "only old", "only new", "neither", "kappa (95 %)",
         "new - old: mean (95 %)", "limits of agreement")  # fmt: skip
-_DIGITS = {"p": 3, "volume": 1}  # after the point
+_SHOWN = {"p": ("p", 3), "volume": ("volume (ml)", 1)}  # name, digits after the point
 
 
 def cells(one: Finding) -> tuple[str, ...]:
     """One finding as a row under HEAD; an empty cell: no study has it from both."""
     means, limits = [], []
     for kind, of in one.numbers.items():
-        mean, between = _difference(of, _DIGITS[kind])
-        means.append(f"{kind} {mean}")
+        mean, between = _difference(kind, of)
+        means.append(mean)
         limits += [between] if between else []
-    return (one.name, *_counts(one.positive), "; ".join(means), "; ".join(limits))
+    return (one.name, *_counts(one.positive, one.numbers), "; ".join(means), "; ".join(limits))
 
 
-def _counts(of: Agreement | None) -> tuple[str, ...]:
+def _counts(of: Agreement | None, numbers: Mapping[str, Difference]) -> tuple[str, ...]:
     if of is None:
-        return ("",) * 6
+        return (str(max((one.n for one in numbers.values()), default="")), *[""] * 5)
     kappa, interval = of.kappa, of.interval
     said = "not defined" if kappa is None else f"{kappa:.2f}"
     said += "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"
     return str(of.n), str(of.both), str(of.only_old), str(of.only_new), str(of.neither), said
 
 
-def _difference(of: Difference, digits: int) -> tuple[str, str]:
-    mean = f"{of.mean:+.{digits}f}"
+def _difference(kind: str, of: Difference) -> tuple[str, str]:
+    """The mean with its interval, and the limits of agreement."""
+    name, digits = _SHOWN[kind]
+    mean = f"{name} {of.mean:+.{digits}f}"
     if of.interval is None or of.limits is None:
         return mean, ""
     low, high = of.interval
     return (f"{mean} ({low:+.{digits}f} to {high:+.{digits}f})",
             f"{of.limits[0]:+.{digits}f} to {of.limits[1]:+.{digits}f}")  # fmt: skip
+
+
+def group_lines(group: Group) -> Iterator[str]:
+    """One subgroup in lines, one for each finding of which both versions tell something."""
+    for one in group.findings:
+        said = [] if one.positive is None else [f"{one.positive.share:.0%} the same"]
+        said += [f"new - old: {_difference(kind, of)[0]}" for kind, of in one.numbers.items()]
+        if said:
+            yield f"{group.feature} = {group.value} ({group.n}): {one.name}: {'; '.join(said)}"
 
 
 def title(found: Comparison) -> str:
@@ -117,7 +128,8 @@ th { font-weight: 600; border-bottom: 2px solid #888 } p { max-width: 60rem } .n
 """
 _NOTE = ("Kappa is agreement beyond chance: 1 is all, 0 is what chance makes; its interval takes the rates as given. "
          "Differences are new minus old, with the 95 % interval of their mean; 95 % of studies lie within the limits. "
-         "Agreement is no accuracy: where both are wrong, they agree.")  # fmt: skip
+         "Agreement is no accuracy: where both are wrong, they agree. "
+         f"Of each kind of subgroup the {MOST_GROUPS} largest ones are shown.")  # fmt: skip
 
 
 def _page(found: Comparison) -> Iterator[str]:
@@ -136,7 +148,7 @@ def _page(found: Comparison) -> Iterator[str]:
 
 
 def _examples(examples: Iterable[Example]) -> str:
-    head = ("study", "opposite", "old and new: p, or volume where there is no p")
+    head = ("study", "opposite", "old and new: p, or volume (ml) where there is no p")
     return _table(head, [example_cells(one) for one in examples], "words")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from node.labels import MATURITY
 from node.queries import Queries
-from node.schema import events, features, jobs, labels, studies
+from node.rates import Rate, rate
+from node.schema import features, jobs, labels, reviews, studies
 from node.watch import performance
 from node.watch.concord import Inference, inference
-from node.watch.performance import Calibrated, Decisions, Promised, Rate
+from node.watch.performance import Calibrated, Decisions, Promised
 
 _AT_ONCE = 500
 
@@ -64,28 +65,51 @@ class Concordance:
     accepted: Rate
 
 
+@dataclass(frozen=True)
+class Read:
+    """What one model said of the studies that it read, and what is known of them since. `held`: finding -> a row for
+    each study; `accepted`: for each result with a review, whether the last one accepted it as it was."""
+
+    pipeline: str
+    model: str
+    results: int
+    held: Mapping[str, Sequence[Held]]
+    accepted: Sequence[bool]
+
+
+def read(connection: sa.Connection, pipeline: str | None, since: float, before: float) -> list[Read]:
+    """Of each model whose jobs ended within [since, before), seconds since the epoch; of a study the newest result of a
+    model counts, with the labels and reviews that count now. Sorted by name."""
+    made = _results(connection, pipeline, since, before)
+    reported = _reported(connection, {one.study_uid for _, one in made.values()})
+    verdicts = _verdicts(connection, {job for job, _ in made.values()})
+    families: dict[tuple[str, str, str], list[tuple[int, Inference]]] = {}
+    for job, one in made.values():
+        families.setdefault(one.family, []).append((job, one))
+    return [
+        Read(family[0], family[1], len(ones), _held([one for _, one in ones], reported),
+             [verdicts[job] for job, _ in ones if job in verdicts])
+        for family, ones in sorted(families.items())
+    ]  # fmt: skip
+
+
 class Concordances(Queries):
     """Reads results and what was reported of them; nothing here changes a row."""
 
     def of(self, pipeline: str | None, since: float, before: float) -> list[Concordance]:
-        """Of each model whose jobs ended within [since, before), seconds since the epoch; of a study the newest result
-        of a model counts. Sorted by name."""
+        """Of each model as `read` gives it."""
         with self._read() as connection:
-            made = _results(connection, pipeline, since, before)
-            reported = _reported(connection, {one.study_uid for _, one in made.values()})
-            verdicts = _verdicts(connection, {job for job, _ in made.values()})
-        families: dict[tuple[str, str, str], list[tuple[int, Inference]]] = {}
-        for job, one in made.values():
-            families.setdefault(one.family, []).append((job, one))
+            found = read(connection, pipeline, since, before)
         return [
-            Concordance(family[0], family[1], len(ones), _findings([one for _, one in ones], reported),
-                        _accepted([verdicts[job] for job, _ in ones if job in verdicts]))
-            for family, ones in sorted(families.items())
+            Concordance(one.pipeline, one.model, one.results,
+                        tuple(_finding(name, rows) for name, rows in one.held.items()),
+                        rate(sum(one.accepted), len(one.accepted)))
+            for one in found
         ]  # fmt: skip
 
     def current_labels(self, study_uid: str | None = None, most: int = 100) -> list[dict[str, Any]]:
-        """The labels that count, newest first: study_uid, finding, value, source, date, added_at; and `before`, the
-        values that they replaced, oldest first."""
+        """The labels that count, newest first: study_uid, finding, value (None: withdrawn), source, date, added_at; and
+        `before`, the values that they replaced, oldest first."""
         query = sa.select(labels).where(labels.c.replaced_at.is_(None)).order_by(labels.c.id.desc()).limit(most)
         if study_uid is not None:
             query = query.where(labels.c.study_uid == study_uid)
@@ -99,8 +123,9 @@ class Concordances(Queries):
                     ).order_by(labels.c.id)
                 ).scalars()  # fmt: skip
                 told.append({
-                    "study_uid": row.study_uid, "finding": row.finding, "value": bool(row.value), "source": row.source,
-                    "date": row.date, "added_at": row.added_at, "before": [bool(value) for value in before],
+                    "study_uid": row.study_uid, "finding": row.finding, "value": _value(row.value),
+                    "source": row.source,
+                    "date": row.date, "added_at": row.added_at, "before": [_value(value) for value in before],
                 })  # fmt: skip
         return told
 
@@ -141,7 +166,8 @@ def _reported(connection: sa.Connection, uids: Iterable[str]) -> dict[tuple[str,
     negative that nobody reported only where there is no other."""
     found: dict[tuple[str, str], tuple[bool, str]] = {}
     for some in _in_parts(uids):
-        query = sa.select(labels).where(labels.c.study_uid.in_(some), labels.c.replaced_at.is_(None))
+        query = sa.select(labels).where(labels.c.study_uid.in_(some), labels.c.replaced_at.is_(None),
+                                         labels.c.value.is_not(None))  # fmt: skip
         silent = sa.case((labels.c.source == MATURITY, 0), else_=1)
         for row in connection.execute(query.order_by(silent, labels.c.date, labels.c.id)):
             found[(row.study_uid, row.finding)] = (bool(row.value), row.source)
@@ -151,12 +177,15 @@ def _reported(connection: sa.Connection, uids: Iterable[str]) -> dict[tuple[str,
 def _verdicts(connection: sa.Connection, wanted: set[int]) -> dict[int, bool]:
     """Job -> whether its last review accepted it as it was."""
     found = {}
-    query = sa.select(events.c.body).where(events.c.type == "review.given").order_by(events.c.seq)
-    for text in connection.execute(query).scalars():
-        body = json.loads(text)
-        if body["job"] in wanted:
-            found[int(body["job"])] = body["verdict"] == "accepted"
+    for some in _in_parts(wanted):
+        query = sa.select(reviews.c.job_id, reviews.c.verdict).where(reviews.c.job_id.in_(some))
+        for job, verdict in connection.execute(query.order_by(reviews.c.id)):
+            found[int(job)] = verdict == "accepted"
     return found
+
+
+def _value(stored: int | None) -> bool | None:
+    return None if stored is None else bool(stored)
 
 
 def _in_parts(values: Iterable[Any]) -> Iterable[list[Any]]:
@@ -164,36 +193,37 @@ def _in_parts(values: Iterable[Any]) -> Iterable[list[Any]]:
     return (every[start : start + _AT_ONCE] for start in range(0, len(every), _AT_ONCE))
 
 
-def _accepted(verdicts: Sequence[bool]) -> Rate:
-    return performance.rate(sum(verdicts), len(verdicts))
-
-
-def _findings(ones: Sequence[Inference], reported: Mapping[tuple[str, str], tuple[bool, str]]) -> tuple[Finding, ...]:
-    told = []
-    for name in sorted({finding for one in ones for finding in one.said}):
-        held = []
-        for one in (one for one in ones if name in one.said):
-            p, said = one.said[name]
+def _held(
+    ones: Sequence[Inference], reported: Mapping[tuple[str, str], tuple[bool, str]]
+) -> dict[str, tuple[Held, ...]]:  # fmt: skip
+    found: dict[str, list[Held]] = {}
+    for one in ones:
+        for name, (p, said) in one.said.items():
             value, source = reported.get((one.study_uid, name), (None, None))
-            held.append(Held(p, said, value, source, one.groups))
-        sources: dict[str, int] = {}
-        for row in held:
-            if row.source is not None:
-                sources[row.source] = sources.get(row.source, 0) + 1
-        groups = sorted({item for row in held for item in row.groups.items()})
-        parts = [_part((), held)]
-        parts += [_part(group, [row for row in held if row.groups.get(group[0]) == group[1]]) for group in groups]
-        told.append(Finding(name, dict(sorted(sources.items())), tuple(parts)))
-    return tuple(told)
+            found.setdefault(name, []).append(Held(p, said, value, source, one.groups))
+    return {name: tuple(found[name]) for name in sorted(found)}
 
 
-def _part(group: tuple[str, str] | tuple[()], held: Sequence[Held]) -> Part:
-    decided = [(row.said, row.reported) for row in held if row.said is not None and row.reported is not None]
+def _finding(name: str, held: Sequence[Held]) -> Finding:
+    sources = Counter(row.source for row in held if row.source is not None)
+    groups = sorted({item for row in held for item in row.groups.items()})
+    parts = [part((), held)]
+    parts += [part(group, [row for row in held if row.groups.get(group[0]) == group[1]]) for group in groups]
+    return Finding(name, dict(sorted(sources.items())), tuple(parts))
+
+
+def decided(held: Sequence[Held]) -> Decisions:
+    """Decisions against labels, of the studies that have both."""
+    both = [(row.said, row.reported) for row in held if row.said is not None and row.reported is not None]
+    return performance.decisions([said for said, _ in both], [value for _, value in both])
+
+
+def part(group: tuple[str, str] | tuple[()], held: Sequence[Held]) -> Part:
+    """All that can be said of some studies."""
     labelled = [(row.p, row.reported) for row in held if row.p is not None and row.reported is not None]
     stored = [(row.p, row.said) for row in held if row.p is not None and row.said is not None]
     return Part(
-        group, len(held), sum(row.reported is not None for row in held),
-        performance.decisions([bool(said) for said, _ in decided], [bool(value) for _, value in decided]),
-        performance.calibrated([float(p) for p, _ in labelled], [bool(value) for _, value in labelled]),
-        performance.promised([float(p) for p, _ in stored], [bool(said) for _, said in stored]),
+        group, len(held), sum(row.reported is not None for row in held), decided(held),
+        performance.calibrated([p for p, _ in labelled], [value for _, value in labelled]),
+        performance.promised([p for p, _ in stored], [said for _, said in stored]),
     )  # fmt: skip

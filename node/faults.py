@@ -18,7 +18,7 @@ from pathlib import Path
 VARIABLE = "OVERREAD_FAULTS"
 
 # Every point with what is promised when the process dies there; docs/reliability.md lists them and a test compares.
-# The first part of a name is the process: node (the supervisor), receive, close, work, models (its child), send;
+# The first part of a name is the process: node (the supervisor), receive, close, work, models (its child), send, watch;
 # review: whatever process takes a person's word, such as a command; keep: the process close, which keeps house, or a
 # command that does.
 POINTS: Mapping[str, str] = {
@@ -77,6 +77,11 @@ POINTS: Mapping[str, str] = {
     "review.released": "a verdict counts, whoever gave it was not told: given again, nothing is sent twice",
     "send.telling": "our answer about commitment is claimed, not told: told after the sender's start",
     "send.told": "the peer heard our answer, that is not on record: it hears it again",
+    "watch.keeping": "states, alarms and messages of a stretch of the log are written, not committed: it is read again",
+    "watch.kept": "a stretch of the log counts, its alarms' messages wait: whoever comes next sends them",
+    "watch.held": "the stop-rule holds a route, its alarm does not say so: applied again, it changes nothing",
+    "watch.escalating": "alarms that nobody has acknowledged are told again, not committed: told by whoever comes next",
+    "watch.sent": "a message is with its server, that is not on record: sent again under the same number",
 }
 
 _FOLDER = os.environ.get(VARIABLE) or None

@@ -18,12 +18,13 @@ from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from node.concordance import Concordance, Concordances, Part
-    from node.watch.performance import Estimate, Rate
+    from node.rates import Rate
+    from node.watch.performance import Estimate
 
 app = typer.Typer(no_args_is_help=True, help="What was reported of studies.", rich_markup_mode=None)
 _DAY = ["%Y-%m-%d"]
 _AT_ONCE = 500  # labels in one transaction: the listener waits meanwhile
-_WORDS = {"added": "added", "replaced": "replaced another value", "same": "known already",
+_WORDS = {"added": "added", "replaced": "replaced another value", "withdrawn": "withdrawn", "same": "known already",
           "older": "older than what is known", "unknown": "of studies that are not here"}  # fmt: skip
 
 
@@ -114,8 +115,8 @@ def _reads(path: Path) -> Concordances:
     return Concordances(options.queries(configuration.load(path)).engine)
 
 
-def _yes(value: bool) -> str:
-    return "present" if value else "absent"
+def _yes(value: bool | None) -> str:
+    return "withdrawn" if value is None else "present" if value else "absent"
 
 
 def _print(one: Concordance) -> None:
@@ -154,7 +155,7 @@ def _lines(part: Part) -> list[str]:
             f"expected calibration error {_estimate(calibration.error)}{chance}",
         ]
     if promised.studies:
-        told = [f"{name} {'-' if value is None else f'{value:.3f}'}" for name, value in (
+        told = [f"{name} {_estimate(value)}" for name, value in (
             ("sensitivity", promised.sensitivity), ("predictive value", promised.predictive_value),
             ("AUROC", promised.auroc), ("prevalence", promised.prevalence))]  # fmt: skip
         lines.append(f"promised by the probabilities of {promised.studies} studies, without labels: {', '.join(told)}")

@@ -106,10 +106,11 @@ def _label(columns: Mapping[str, int], cells: list[str]) -> NewLabel | str:
     if not study and not labels.is_accession(accession):
         return "has neither a study UID nor an accession number"
     finding, value = labels.finding_of(cell["finding"]), labels.value_of(cell["value"])
+    withdrawn = cell["value"].lower() == labels.WITHDRAWN
     day, source = labels.date_of(cell["date"]), labels.source_of(cell["source"])
     if finding is None:
         return "the finding is not 1 to 64 letters, digits, blanks, '-', '_' or '/'"
-    if value is None:
+    if value is None and not withdrawn:
         return f"the value is not {labels.VALUES}"
     if day is None:
         return "the date is not YYYY-MM-DD"

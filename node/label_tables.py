@@ -14,9 +14,9 @@ labels = Table(  # what was reported of a study; a corrected value replaces, and
     Column("id", Integer, primary_key=True),
     Column("study_uid", String, nullable=False),
     Column("finding", String, nullable=False),             # in small letters
-    Column("value", Integer, nullable=False),              # 1: it is there
+    Column("value", Integer),                              # 1: it is there; null: what the source said is withdrawn
     Column("source", String, nullable=False),
-    Column("date", String, nullable=False),                # of the report, YYYY-MM-DD; empty: not said
+    Column("date", String, nullable=False),                # of the report, YYYY-MM-DD[THH:MM:SS]; empty: not said
     Column("added_at", Double, nullable=False),
     Column("replaced_at", Double),                         # null: this one counts
     Index("labels_by_study", "study_uid", "finding"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, time
 from typing import Literal
 
 from node.errors import GiveUp
@@ -17,25 +17,29 @@ _STUDY = re.compile(r"[0-9.]{1,64}")
 _ACCESSION = re.compile(r"[^\x00-\x1f\x7f]{1,64}")  # in DICOM up to 16 characters (SH); other systems have longer ones
 _DAY = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?![0-9])")
 _DIGITS = re.compile("([0-9]{4})([0-9]{2})([0-9]{2})")
+_TIME = re.compile("T?([0-9]{2}):?([0-9]{2}):?([0-9]{2})?")
 # Words, HL7 table 0136, SNOMED CT qualifiers (Present, Positive, Absent, Negative) and LOINC answers for them
 _YES = {"1", "y", "yes", "true", "t", "pos", "positive", "present", "52101004", "10828004", "373066001", "la33-6",
         "la9633-4", "la6576-8"}  # fmt: skip
 _NO = {"0", "n", "no", "false", "f", "neg", "negative", "absent", "2667000", "260385009", "373067005", "la32-8",
        "la9634-2", "la6577-6"}  # fmt: skip
-VALUES = "1 or 0, yes or no, true or false, positive or negative, present or absent"
+VALUES = "1 or 0, yes or no, true or false, positive or negative, present or absent, or withdrawn"
 
-Word = Literal["added", "replaced", "same", "older", "unknown"]
+WITHDRAWN = "withdrawn"  # in place of a value: what this source said does not hold, and it says nothing else
+
+Word = Literal["added", "replaced", "withdrawn", "same", "older", "unknown"]
 
 
 @dataclass(frozen=True)
 class NewLabel:
-    """A label on its way in. `study`: an accession number or a StudyInstanceUID, as `by` says; `date`: of the report,
-    YYYY-MM-DD, or empty; `source`: who says so, never a person's name."""
+    """A label on its way in. `study`: an accession number or a StudyInstanceUID, as `by` says; `value`: None withdraws
+    what the source said; `date`: of the report, YYYY-MM-DD, with THH:MM:SS behind it where its time is known, or empty;
+    `source`: who says so, never a person's name."""
 
     study: str
     by: Literal["accession", "study"]
     finding: str
-    value: bool
+    value: bool | None
     date: str
     source: str
 
@@ -43,7 +47,8 @@ class NewLabel:
 @dataclass(frozen=True)
 class Added:
     """What became of a label. `word`: added; replaced (another value of this source stood there, which is kept as
-    history); same (nothing to do); older (a newer report of this source stands); unknown (no such study is here)."""
+    history); withdrawn (as replaced, with nothing in its place); same (nothing to do); older (a newer report of this
+    source stands); unknown (no such study is here)."""
 
     label: NewLabel
     word: Word
@@ -79,6 +84,20 @@ def date_of(text: str) -> str | None:
         return None
 
 
+def moment_of(text: str) -> str | None:
+    """As `date_of`, with THH:MM:SS behind it where a time of day follows (DICOM's TM, HL7's DTM, ISO 8601); seconds
+    that are not said are 0, and what follows them, also a time zone, is left out."""
+    day = date_of(text)
+    found = _TIME.match(text, 10 if text[4:5] == "-" else 8)
+    if day is None or found is None:
+        return day
+    try:
+        hour, minute, second = (int(part or 0) for part in found.groups())
+        return f"{day}T{time(hour, minute, second).isoformat()}"
+    except ValueError:
+        return None
+
+
 def is_study(text: str) -> bool:
     """Whether the text may be a StudyInstanceUID."""
     return _STUDY.fullmatch(text) is not None
@@ -100,7 +119,8 @@ def checked(label: NewLabel) -> NewLabel:
         raise GiveUp("label: a finding is 1 to 64 letters, digits, blanks, '-', '_' or '/'")
     if source is None or source == MATURITY:
         raise GiveUp("label: a source is 1 to 64 letters, digits, blanks, '-', '_', '/' or '.', and not 'maturity'")
-    day = date_of(label.date) if label.date else ""
-    if day is None:
-        raise GiveUp("label: the date is not YYYY-MM-DD")
-    return NewLabel(label.study.strip(), label.by, finding, bool(label.value), day, source)
+    moment = moment_of(label.date) if label.date else ""
+    if moment is None:
+        raise GiveUp("label: the date is not YYYY-MM-DD, with or without THH:MM:SS")
+    value = None if label.value is None else bool(label.value)
+    return NewLabel(label.study.strip(), label.by, finding, value, moment, source)

@@ -32,17 +32,24 @@ DEFAULT_CONFIG = Path("overread.toml")
 
 
 def queries(config: Config) -> Queries:
-    """The node's database, to read. Raises ConfigError where there is none yet."""
+    """The node's database, to read. Raises ConfigError where there is none yet, or one of another version."""
+    from node import schema
     from node.queries import open_queries
 
     url = config.node.database
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         raise ConfigError("node.database", f"{url} does not exist yet; `overread serve` creates it")
-    return open_queries(url)
+    opened = open_queries(url)
+    here, wanted = opened.schema_version(), schema.newest_version()
+    if here != wanted:
+        older = here == "empty" or here < wanted
+        what = "`overread serve` upgrades it at its start; back it up before" if older else "it needs a newer Overread"
+        raise ConfigError("node.database", f"its schema is {here}, this version wants {wanted}: {what}")
+    return opened
 
 
 def opened(path: Path) -> tuple[Config, Store]:
-    """The configuration and the store of an existing database. Raises ConfigError where there is none yet."""
+    """The configuration and the store of an existing database. Raises ConfigError as `queries` does."""
     from node.store import Store
 
     settings = configuration.load(path)

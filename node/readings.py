@@ -4,54 +4,41 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
-from node.errors import TryAgain
+from node.queries import Queries
 from node.schema import (
+    alarms,
     associations,
     deliveries,
     events,
     instances,
     jobs,
-    metadata,
     output_instances,
     outputs,
     studies,
     tallies,
+    watch_states,
 )
 
+_RECENT = 30 * 86400.0  # seconds
 _LIVES = {"loop.started": True, "loop.ended": False}
 
 
-class Readings:
+class Readings(Queries):
     """Numbers about the database of `engine`. `clock` gives seconds since the epoch. Methods raise TryAgain."""
 
     def __init__(self, engine: sa.Engine, clock: Callable[[], float]) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._clock = clock
-
-    @contextmanager
-    def _read(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.connect().execution_options(reading=True) as connection:
-                yield connection
-        except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
-            raise TryAgain("the database does not answer") from error
 
     def tallies(self) -> list[tuple[str, Mapping[str, str], float]]:
         """Every counter that was kept: its name, its labels and its value."""
         with self._read() as connection:
             rows = connection.execute(sa.select(tallies).order_by(tallies.c.name, tallies.c.labels)).all()
         return [(row.name, json.loads(row.labels), row.value) for row in rows]
-
-    def last_event(self) -> int:
-        """The number of the newest event, 0 for none."""
-        with self._read() as connection:
-            return connection.execute(sa.select(sa.func.max(events.c.seq))).scalar() or 0
 
     def studies(self) -> Mapping[str, int]:
         """How many studies stand in each state."""
@@ -108,10 +95,7 @@ class Readings:
             }
 
     def open_alarms(self) -> Mapping[tuple[str, ...], int]:
-        """Alarms that are not over: {(pipeline, model, channel, kind, state): count}; none without such a table."""
-        alarms = metadata.tables.get("alarms")
-        if alarms is None:
-            return {}
+        """Alarms that are not over: {(pipeline, model, channel, kind, state): count}."""
         keys = (alarms.c.family, alarms.c.channel, alarms.c.kind, alarms.c.state)
         query = sa.select(*keys, sa.func.count()).where(alarms.c.cleared_at.is_(None)).group_by(*keys)
         found: Counter[tuple[str, ...]] = Counter()
@@ -119,6 +103,21 @@ class Readings:
             for family, channel, kind, state, count in connection.execute(query):
                 pipeline, model, _ = (*family.split("|"), "", "")[:3]
                 found[(pipeline, model, channel, kind, state)] += count
+        return found
+
+    def standings(self) -> Mapping[tuple[str, str, str], float]:
+        """How near each channel of monitoring is to an alarm, which is 1: {(pipeline, model, channel): part}, of models
+        that ran within 30 days."""
+        query = (
+            sa.select(watch_states.c.family, watch_states.c.standing)
+            .where(watch_states.c.standing.is_not(None), watch_states.c.updated_at > self._clock() - _RECENT)
+            .order_by(watch_states.c.updated_at)
+        )
+        found = {}
+        with self._read() as connection:
+            for family, text in connection.execute(query):
+                pipeline, model, _ = family.split("|")
+                found.update({(pipeline, model, channel): part for channel, part in json.loads(text).items()})
         return found
 
     def loops(self, names: Sequence[str]) -> Mapping[str, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from node import modes, options, screens
+from node import modes, options, papers, screens
 from node.config import Config
 from node.errors import ConfigError, GiveUp
 from node.modes import MODES
@@ -41,17 +40,21 @@ def route_list(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) 
     configured = {route.name: route.mode for route in settings.routes}
     stored = {name: row["mode"] for name, row in rows.items()}
     force = modes.in_force(configured, stored)
-    told: list[dict[str, Any]] = [{"route": name, "configured": mode, "set": stored.get(name), "in_force": force[name],
-             **{key: rows[name][key] if name in rows else None for key in ("set_by", "why", "at")}}
-            for name, mode in configured.items()]  # fmt: skip
+    gone = {name: mode for name, mode in stored.items() if name not in configured and mode != "live"}
+    told: list[dict[str, Any]] = [
+        {"route": name, "configured": configured.get(name), "set": stored.get(name), "in_force": mode,
+         **{key: rows[name][key] if name in rows else None for key in ("set_by", "why", "at")}}
+        for name, mode in {**force, **gone}.items()
+    ]  # fmt: skip
     if json:
         screens.as_json(told)
         return
     for one in told:
-        line = f"{one['route']}: {one['in_force']} ({modes.SAYS[force[str(one['route'])]]})"
+        line = f"{one['route']}: {one['in_force']} ({modes.SAYS[one['in_force']]})"
         if one["set"] is not None:
             line += f"; set to {one['set']} by {one['set_by']} on {screens.when(one['at'])}: {one['why']}"
-            line += f"; the configuration says {one['configured']}, and the stricter counts"
+            line += f"; the configuration says {one['configured']}, and the stricter counts" if one["configured"] else (
+                    "; it is no longer in the configuration, and what it asked for is held all the same")  # fmt: skip
         screens.out.print(line, markup=False, soft_wrap=True)
 
 
@@ -142,7 +145,7 @@ def compare(
     pipeline: Annotated[str | None, typer.Option(help="Where several pipelines have such versions.")] = None,
     begin: Annotated[str | None, typer.Option("--from", help="YYYY-MM-DD, UTC: jobs that ended from then on.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="YYYY-MM-DD, UTC: jobs that ended before it.")] = None,
-    html: Annotated[bool, typer.Option("--html", help="Print one HTML page.")] = False,
+    html: papers.HtmlOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
@@ -150,14 +153,15 @@ def compare(
     from node import comparison_page as shown
     from pipelines import registry
 
+    papers.check(html, json=json)
     if pipeline not in (None, *registry.names()):
         raise ConfigError("--pipeline", f"no pipeline {pipeline!r}{nearest(str(pipeline), list(registry.names()))}")
     found = _opened(config)[2].compare(old, new, pipeline, _day(begin, "--from"), _day(end, "--to"))
+    if html is not None:
+        papers.put({html: shown.page(found).encode()})
     if json:
         screens.as_json(shown.plain(found))
-    elif html:
-        sys.stdout.write(shown.page(found))
-    else:
+    elif html is None:
         _print_comparison(found)
 
 
@@ -169,11 +173,8 @@ def _print_comparison(found: Any) -> None:
         told = [f"{name} {cell}" for name, cell in zip(shown.HEAD[1:], shown.cells(one)[1:], strict=True) if cell]
         screens.out.print(f"{one.name}: {'; '.join(told)}", markup=False, soft_wrap=True)
     for group in found.groups:
-        for one in group.findings:
-            if one.positive is not None:
-                where = f"{group.feature} = {group.value} ({group.n})"
-                told_share = f"{where}: {one.name}: {one.positive.share:.0%} the same"
-                screens.out.print(told_share, markup=False, soft_wrap=True)
+        for line in shown.group_lines(group):
+            screens.out.print(line, markup=False, soft_wrap=True)
     for one in found.examples:
         study, opposite, values = shown.example_cells(one)
         screens.out.print(f"{study}: opposite on {opposite}; {values}", markup=False, soft_wrap=True)
@@ -206,7 +207,7 @@ def promote(
     of_model, of_code = registry.parts(version)
     replaced = registry.joined(of_model and former["version"], of_code and former["pipeline_version"])
     in_shadow = replaced is not None and any(f"{pipeline}@{replaced}" in route.shadow for route in settings.routes)
-    told = {"digest": wanted["digest"], "replaced": replaced, "replaced_digest": former.get("digest"),
+    told = {"digest": wanted["digest"], "replaced": replaced or "unknown", "replaced_digest": former.get("digest"),
             "replaced_is": "shadow" if in_shadow else "retired",
             "read_by_both": decisions.read_by_both(pipeline, replaced, version) if replaced else 0}  # fmt: skip
     store.promote(pipeline, version, by, why, told)

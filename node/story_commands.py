@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from node import config as configuration
-from node import options, screens
-from node.errors import ConfigError
+from node import options, papers, screens
 from node.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
@@ -21,21 +19,18 @@ if TYPE_CHECKING:
 def explain(
     study: Annotated[str, typer.Argument(help="A StudyInstanceUID, how it starts, or an AccessionNumber.")],
     config: ConfigOption = DEFAULT_CONFIG,
-    html: Annotated[Path | None, typer.Option(help="Write one HTML page there.")] = None,
+    html: papers.HtmlOption = None,
     json: JsonOption = False,
 ) -> None:
     """One study's whole story from the audit log alone."""
     from node.telling import page, story
 
+    papers.check(html, json=json)
     queries = options.queries(configuration.load(config))
     uid = find(queries, study)
     told = story.tell(uid, queries.events(f"study/{uid}"), queries.association)
     if html is not None:
-        try:
-            html.write_text(page.render(told), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(str(html), f"cannot be written ({error.strerror})") from error
-        screens.err.print(f"wrote {html}", markup=False, soft_wrap=True)
+        papers.put({html: page.render(told).encode()})
     if json:
         screens.as_json(told)
     elif html is None:

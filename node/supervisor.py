@@ -22,9 +22,11 @@ from node.errors import ConfigError, TryAgain
 from node.inventory import Inventory
 from node.proof.heads import open_signer
 from node.queries import Queries
+from node.routes import Routes
 from node.spool import Spool
 from node.store import Store
 from node.sweeping import sweep
+from pipelines import registry
 
 log = logs.get(__name__)
 _AFTER = 10.0  # seconds that a loop has to end when its grace is over
@@ -66,6 +68,7 @@ class Supervisor:
         """
         if faults.armed():
             log.warning("fault points are armed: this node ends wherever a test wants it to", by=faults.VARIABLE)
+        Routes(self._config, registry.names())  # what cannot work is told before anything starts
         with _only_one(self._config.node.spool):
             store = self._prepare()
             for number in (signal.SIGTERM, signal.SIGINT):

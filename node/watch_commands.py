@@ -15,6 +15,7 @@ from node import options, screens
 from node.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, WhyOption
 
 alarm_app = typer.Typer(no_args_is_help=True, help="What a person says to an alarm.", rich_markup_mode=None)
+EpisodeOption = Annotated[bool, typer.Option("--episode", help="All alarms that belong together with this one.")]
 KeyArgument = Annotated[int, typer.Argument(help="The alarm's number.")]
 _COLOUR = {"quiet": "green", "watch": "yellow", "alarm": "red"}
 
@@ -63,24 +64,28 @@ def alarms(
 
 
 @alarm_app.command()
-def ack(key: KeyArgument, by: ByOption, why: WhyOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
+def ack(
+    key: KeyArgument, by: ByOption, why: WhyOption, episode: EpisodeOption = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:  # fmt: skip
     """You have seen it and look after it."""
     _, store = options.opened(config)
-    store.acknowledge_alarm(key, by, why)
-    screens.out.print(f"alarm {key}: acknowledged by {by}", markup=False)
+    for one in store.acknowledge_alarm(key, by, why, episode):
+        screens.out.print(f"alarm {one}: acknowledged by {by}", markup=False)
 
 
 @alarm_app.command()
 def resolve(
     key: KeyArgument, by: ByOption, why: WhyOption,
     as_: Annotated[str, typer.Option("--as", help="false-alarm, data-fixed, accepted-change or model-changed.")],
+    episode: EpisodeOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:  # fmt: skip
     """What it was. After an accepted change build and accept a new baseline: until then it stays on the list."""
     _, store = options.opened(config)
-    store.resolve_alarm(key, by, why, as_)
     more = "; now build and accept a new baseline: `overread baseline build`" if as_ == "accepted-change" else ""
-    screens.out.print(f"alarm {key}: resolved as {as_} by {by}{more}", markup=False)
+    for one in store.resolve_alarm(key, by, why, as_, episode):
+        screens.out.print(f"alarm {one}: resolved as {as_} by {by}{more}", markup=False)
 
 
 @alarm_app.command()
@@ -125,9 +130,14 @@ def _print_alarms(listed: list[dict[str, Any]]) -> None:
 
     if not listed:
         screens.out.print("no alarm")
-    for one in listed:
+    first = {one["episode"]: one["id"] for one in listed}  # newest first, so that the oldest stays
+    for one in sorted(listed, key=lambda one: (-one["episode"], one["id"])):
         colour = "red" if one["state"] == "open" else "yellow" if one["cleared_at"] is None else "dim"
         state = f"[{colour}]{one['state']}[/]"
         muted = f" (muted until {words.when(one['muted_until'])})" if (one["muted_until"] or 0) > time.time() else ""
         says = escape(f"{one['story'].get('says', one['channel'])} ({one['family'].partition('|')[0]})")
-        screens.out.print(f"alarm {one['id']}  {state}{muted}  {words.when(one['opened_at'])}  {says}", soft_wrap=True)
+        under = "" if first[one["episode"]] == one["id"] else "  "
+        belongs = "" if one["episode"] == one["id"] else f"  [dim]belongs to alarm {one['episode']}[/]"
+        screens.out.print(
+            f"{under}alarm {one['id']}  {state}{muted}  {words.when(one['opened_at'])}  {says}{belongs}", soft_wrap=True
+        )

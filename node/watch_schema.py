@@ -9,12 +9,15 @@ from sqlalchemy import Column, Double, ForeignKey, Index, Integer, String, Table
 
 from node.engine import metadata
 
-watch_states = Table(  # family "*": the place in the log up to which all of it is read
+ALL = "*"  # the row of watch_states that says up to where the log is read
+
+watch_states = Table(
     "watch_states", metadata,
     Column("family", String, primary_key=True),            # pipeline|model|site
     Column("seq", Integer, nullable=False),                # of the last event that counted
     Column("updated_at", Double, nullable=False),
     Column("state", Text, nullable=False),                 # JSON: node.watch.course
+    Column("standing", Text),                              # JSON: channel -> part of the threshold; null: no baseline
 )  # fmt: skip
 
 baselines = Table(
@@ -52,6 +55,7 @@ alarms = Table(
     Column("cleared_at", Double),
     Column("muted_until", Double),
     Column("escalated", Integer, nullable=False),          # how many times
+    Column("episode", Integer),                            # the first alarm of those that likely have one cause
     Column("stop", String),                                # the stop-rule: due | done; null: it does not apply
 )  # fmt: skip
 Index("one_open_alarm", alarms.c.family, alarms.c.channel, unique=True,

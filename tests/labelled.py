@@ -12,7 +12,7 @@ MODEL = {"name": "cxr", "version": "1.0.0", "digest": "ab" * 32}
 
 
 def label(
-    study: str = "1.2.3", finding: str = "effusion", value: bool = True, date: str = "2026-11-01", source: str = "ris"
+    study: str = "1.2.3", finding: str = "effusion", value: bool | None = True, date: str = "2026-11-01", source: str = "ris"
 ) -> NewLabel:
     return NewLabel(study, "study", finding, value, date, source)
 

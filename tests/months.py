@@ -7,7 +7,7 @@ import random
 from datetime import UTC, datetime
 
 from node import audit
-from node.schema import deliveries, features, instances, jobs, metadata, outputs, studies
+from node.schema import deliveries, features, instances, jobs, labels, outputs, studies
 from node.store import Store
 
 START = datetime(2026, 10, 1, tzinfo=UTC).timestamp()
@@ -17,12 +17,13 @@ DEVICES = (("Alpha Imaging", "DR 100"), ("Alpha Imaging", "DR 200"), ("Beta Medi
 MODEL = {"name": "cxr-triage", "version": "1.0.0", "digest": "4f" * 32}
 
 
-def fill(store: Store, count: int = 600, seed: int = 4, labels: bool = False) -> None:
-    """`count` studies over October 2026: most done and delivered, some skipped, failed, or given up."""
+def fill(store: Store, count: int = 600, seed: int = 4, labelled: bool = False, start: float = START, first: int = 1) -> None:
+    """`count` studies over the 31 days from `start`, October 2026: most done and delivered, some skipped, failed, or given
+    up; their keys begin with `first`."""
     draw = random.Random(seed)
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in ("studies", "instances", "jobs", "features", "outputs", "deliveries", "labels")}
-    moments = sorted(START + DAY * draw.choice([d for d in range(31) if d % 7 not in (2, 3) or draw.random() < 0.3]) + draw.uniform(25000, 70000) for _ in range(count))
-    for key, at in enumerate(moments, start=1):
+    moments = sorted(start + DAY * draw.choice([d for d in range(31) if d % 7 not in (2, 3) or draw.random() < 0.3]) + draw.uniform(25000, 70000) for _ in range(count))
+    for key, at in enumerate(moments, start=first):
         uid, closed = f"2.25.{key}", at + draw.uniform(6, 40)
         sick = {name: draw.random() < prevalence for name, prevalence in FINDINGS.items()}
         roll = draw.random()
@@ -41,7 +42,7 @@ def fill(store: Store, count: int = 600, seed: int = 4, labels: bool = False) ->
         for name, ill in sick.items() if state == "done" else ():
             p = min(1.0, max(0.0, draw.betavariate(6, 2) if ill else draw.betavariate(1, 9)))
             said |= {f"output.{name}.p": p, f"output.{name}.positive": float(p > 0.5)}
-            if labels and draw.random() < 0.7:
+            if labelled and draw.random() < 0.7:
                 rows["labels"].append({"study_uid": uid, "finding": name, "value": int(ill), "source": "ris", "date": "2026-10-20", "added_at": finished})
         rows["features"] += [{"job_id": key, "name": name, "text": v if isinstance(v, str) else None, "number": None if isinstance(v, str) else v} for name, v in said.items()]
         if state == "done":
@@ -52,8 +53,10 @@ def fill(store: Store, count: int = 600, seed: int = 4, labels: bool = False) ->
     with store._write() as connection:
         for table in (studies, instances, jobs, features, outputs, deliveries):
             connection.execute(table.insert(), rows[table.name])
-        if labels:
-            connection.execute(metadata.tables["labels"].insert(), rows["labels"])
+        if rows["labels"]:
+            connection.execute(labels.insert(), rows["labels"])
+        if first > 1:
+            return
         for at, config in ((START + 100, "a" * 64), (START + 9 * DAY, "b" * 64)):
             audit.append(connection, at, "node.started", "node", "node", {"version": "0.1.0", "config": config, "pid": 7})
         audit.append(connection, START + 12 * DAY, "peer.away", "send", "peer/pacs", {"reason": "it takes no association"})

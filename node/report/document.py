@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_Z = 1.959964  # 97.5 % of a standard normal distribution
+from node.rates import Rate
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,11 @@ def share(count: int, total: int) -> str:
     return f"{100 * count / total:.1f} %" if total else "–"
 
 
-def interval(count: int, total: int) -> str:
-    """A percentage with its 95 % confidence interval (Wilson 1927)."""
-    if not total:
+def interval(one: Rate) -> str:
+    """A percentage with its 95 % confidence interval; a dash where there is nothing to take it of."""
+    if one.value is None or one.low is None or one.high is None:
         return "–"
-    p, n, z = count / total, total, _Z
-    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
-    return f"{100 * p:.1f} % ({100 * max(0, low):.1f} to {100 * min(1, high):.1f})"
+    return f"{100 * one.value:.1f} % ({100 * one.low:.1f} to {100 * one.high:.1f})"
 
 
 def quantile(values: Sequence[float], q: float) -> float | None:

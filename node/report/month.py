@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from node import alarms, concordance
 from node.audit import Event
+from node.concordance import Read
 from node.errors import ConfigError
-from node.schema import deliveries, events, features, instances, jobs, metadata, outputs, studies
+from node.schema import deliveries, events, features, instances, jobs, outputs, reviews, studies
+from node.watch.observe import family_of
 
-SUBGROUPS = ("patient.sex", "patient.age-band")
 DEVICE = ("device.Manufacturer", "device.ManufacturerModelName")
 # Of the log: what was changed by people or machines, and what went wrong; not what each study does.
 TOLD = ("node.started", "node.configured", "node.stopped", "clock.stepped", "loop.ended", "model.", "route.",
         "baseline.", "alarm.", "audit.", "notice", "golden.", "peer.away", "spool.full", "spool.missing",
         "patient.erased", "association.burst", "web.refused")  # fmt: skip
+
+REFUSALS = ("association.refused", "instance.refused", "web.refused", "message.refused")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,12 @@ class Period:
         """How many it has."""
         return round((self.end - self.start) / 86400)
 
+    @property
+    def former(self) -> Period:
+        """The month before."""
+        first = datetime.fromtimestamp(self.start - 86400, UTC).replace(day=1)
+        return Period(first.strftime("%Y-%m"), first.timestamp(), self.start, True)
+
 
 @dataclass(frozen=True)
 class JobRow:
@@ -47,29 +57,13 @@ class JobRow:
     state: str
     reason: str | None
     routes: tuple[str, ...]
-    model: str  # name and version
+    model: str  # name, version and digest, as a family has it
     received: float
     closed: float | None
     created: float
     finished: float | None
     newest: bool  # it ran on the study as it is now: only then do the times of the study belong to it
-    features: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def device(self) -> str:
-        """Manufacturer and model name as the images say, or "not said"."""
-        return " ".join(str(self.features[name]) for name in DEVICE if self.features.get(name)) or "not said"
-
-    def findings(self) -> Mapping[str, tuple[float | None, bool | None]]:
-        """Finding -> calibrated probability and decision, as they were stored at inference."""
-        found: dict[str, tuple[float | None, bool | None]] = {}
-        for name in self.features:
-            parts = name.split(".")
-            if parts[0] == "output" and parts[-1] == "p" and len(parts) > 2:
-                finding = ".".join(parts[1:-1])
-                positive = self.features.get(f"output.{finding}.positive")
-                found[finding] = (self.features[name], None if positive is None else bool(positive))
-        return found
+    device: str  # manufacturer and model name as the images say, or "not said"
 
 
 @dataclass(frozen=True)
@@ -96,11 +90,21 @@ class Month:
     jobs: tuple[JobRow, ...]
     deliveries: tuple[DeliveryRow, ...]
     events: Mapping[str, int]  # type: how many
+    refused: Mapping[str, int]  # type: how many times, since one event may stand for several
     told: tuple[Event, ...]
-    labels: Mapping[str, Mapping[str, bool]]  # StudyInstanceUID: finding: what was reported
-    reviews: tuple[Mapping[str, Any], ...]
+    said: tuple[Read, ...]  # by each model, with what is known of it now
+    reviews: tuple[tuple[str, str], ...]  # verdict, and by which way it came
     alarms: tuple[Mapping[str, Any], ...]
-    has: frozenset[str]  # which of labels, reviews, alarms this node keeps at all
+
+    @property
+    def sent(self) -> list[DeliveryRow]:
+        """Deliveries that arrived."""
+        return [one for one in self.deliveries if one.state in ("delivered", "committed")]
+
+    @property
+    def delivered_after(self) -> list[float]:
+        """Seconds from a study's first instance to each delivery of a result of its newest revision."""
+        return [one.finished - one.received for one in self.sent if one.finished and one.newest]
 
 
 def period(text: str, now: float) -> Period:
@@ -127,7 +131,6 @@ def read(connection: sa.Connection, when: Period) -> Month:
         .where(instances.c.received_at >= when.start, instances.c.received_at < when.end, instances.c.ours == 0)
         .group_by(instances.c.peer, instances.c.modality).order_by(instances.c.peer, instances.c.modality)
     )  # fmt: skip
-    at = sa.func.coalesce
     since, until = (datetime.fromtimestamp(t, UTC).isoformat(timespec="microseconds") for t in (when.start, when.end))
     within = (events.c.at >= since) & (events.c.at < until)
     counts = connection.execute(sa.select(events.c.type, sa.func.count()).where(within).group_by(events.c.type))
@@ -135,35 +138,41 @@ def read(connection: sa.Connection, when: Period) -> Month:
     told = connection.execute(sa.select(events).where(within, chosen).order_by(events.c.seq)).all()
     return Month(
         when, tuple(begun), {(row[0], row[1]): (row[2], row[3], int(row[4])) for row in came},
-        tuple(_jobs(connection, when, at)), tuple(_deliveries(connection, when)),
-        {type_: count for type_, count in counts},
+        tuple(_jobs(connection, when)), tuple(_deliveries(connection, when)),
+        {type_: count for type_, count in counts}, _refused(connection, within),
         tuple(Event(r.seq, r.at, r.type, r.actor, r.object, json.loads(r.body), r.prev_hash, r.hash) for r in told),
-        _labels(connection), tuple(_rows(connection, "reviews", "at", when)), tuple(_alarms(connection, when)),
-        frozenset(name for name in ("labels", "reviews", "alarms") if name in metadata.tables),
+        tuple(concordance.read(connection, None, when.start, when.end)), tuple(_reviews(connection, when)),
+        tuple(_alarms(connection, when)),
     )  # fmt: skip
 
 
-def _jobs(connection: sa.Connection, when: Period, at: Any) -> list[JobRow]:
-    moment = at(jobs.c.finished_at, jobs.c.created_at)
+def _refused(connection: sa.Connection, within: Any) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    query = sa.select(events.c.type, events.c.body).where(within, events.c.type.in_(REFUSALS))
+    for type_, text in connection.execute(query):
+        found[type_] += json.loads(text).get("count", 1)
+    return dict(found)
+
+
+def _jobs(connection: sa.Connection, when: Period) -> list[JobRow]:
+    moment = sa.func.coalesce(jobs.c.finished_at, jobs.c.created_at)
     within = (moment >= when.start) & (moment < when.end)
-    said: dict[int, dict[str, Any]] = defaultdict(dict)
-    wanted = features.c.name.in_((*SUBGROUPS, *DEVICE)) | features.c.name.startswith("output.")
-    query = sa.select(features).join(jobs, jobs.c.id == features.c.job_id).where(within, wanted)
+    said: dict[int, dict[str, str]] = defaultdict(dict)
+    query = sa.select(features).join(jobs, jobs.c.id == features.c.job_id).where(within, features.c.name.in_(DEVICE))
     for row in connection.execute(query):
-        said[row.job_id][row.name] = row.number if row.text is None else row.text
+        said[row.job_id][row.name] = row.text or ""
     query = sa.select(jobs, studies.c.study_uid, studies.c.first_received_at, studies.c.closed_at,
                       studies.c.revision.label("newest")).join(studies, studies.c.id == jobs.c.study_id)  # fmt: skip
     return [
         JobRow(row.study_uid, row.pipeline, row.state, row.reason, tuple(json.loads(row.routes)), _model(row.model),
                row.first_received_at, row.closed_at, row.created_at, row.finished_at, row.newest == row.revision,
-               said.get(row.id, {}))
+               " ".join(said[row.id][name] for name in DEVICE if said[row.id].get(name)) or "not said")
         for row in connection.execute(query.where(within).order_by(jobs.c.id))
     ]  # fmt: skip
 
 
 def _model(text: str | None) -> str:
-    told = json.loads(text) if text else {}
-    return f"{told.get('name', '?')} {told.get('version', '')}".strip() if told else "none"
+    return family_of("", json.loads(text), "")[1] if text else "none"
 
 
 def _deliveries(connection: sa.Connection, when: Period) -> list[DeliveryRow]:
@@ -181,29 +190,15 @@ def _deliveries(connection: sa.Connection, when: Period) -> list[DeliveryRow]:
     ]  # fmt: skip
 
 
-def _labels(connection: sa.Connection) -> Mapping[str, Mapping[str, bool]]:
-    table = metadata.tables.get("labels")
-    found: dict[str, dict[str, bool]] = defaultdict(dict)
-    if table is not None:
-        query = sa.select(table.c.study_uid, table.c.finding, table.c.value).where(table.c.replaced_at.is_(None))
-        for study_uid, finding, value in connection.execute(query.order_by(table.c.id)):
-            found[study_uid][finding.lower()] = bool(value)
-    return found
+def _alarms(connection: sa.Connection, when: Period) -> list[Mapping[str, Any]]:
+    """Those that were opened in the month, and those that were open in it; oldest first."""
+    return [
+        one for one in reversed(alarms.listed(connection, open_only=False))
+        if one["opened_at"] < when.end and (one["cleared_at"] is None or one["cleared_at"] >= when.start)
+    ]  # fmt: skip
 
 
-def _alarms(connection: sa.Connection, when: Period) -> Sequence[Mapping[str, Any]]:
-    """Those that were opened in the month, and those that were open in it."""
-    table = metadata.tables.get("alarms")
-    if table is None:
-        return []
-    over = sa.func.coalesce(table.c.cleared_at, when.end)
-    query = sa.select(table).where(table.c.opened_at < when.end, over >= when.start).order_by(table.c.id)
-    return [dict(row._mapping) for row in connection.execute(query)]
-
-
-def _rows(connection: sa.Connection, name: str, column: str, when: Period) -> Sequence[Mapping[str, Any]]:
-    table = metadata.tables.get(name)
-    if table is None:
-        return []
-    query = sa.select(table).where(table.c[column] >= when.start, table.c[column] < when.end)
-    return [dict(row._mapping) for row in connection.execute(query)]
+def _reviews(connection: sa.Connection, when: Period) -> Iterator[tuple[str, str]]:
+    query = sa.select(reviews.c.verdict, reviews.c.source).where(reviews.c.at >= when.start, reviews.c.at < when.end)
+    for verdict, source in connection.execute(query.order_by(reviews.c.id)):
+        yield verdict, source.split("/")[0]

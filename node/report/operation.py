@@ -56,12 +56,12 @@ def _outcome_row(key: str, count: Counter[str]) -> tuple[str, ...]:
 def turnaround(month: Month) -> Section:
     """How long each step took."""
     now = [job for job in month.jobs if job.newest and job.state == "done" and job.finished and job.closed]
-    sent = [one for one in month.deliveries if one.newest and one.finished and one.state in ("delivered", "committed")]
+    sent = [one for one in month.sent if one.newest and one.finished]
     steps: list[tuple[str, list[float]]] = [
         ("First instance to study complete", [job.closed - job.received for job in now if job.closed]),
         ("Study complete to result made", [job.finished - job.closed for job in now if job.finished and job.closed]),
         ("Result made to delivered", [one.finished - one.created for one in sent if one.finished]),
-        ("First instance to delivered", [one.finished - one.received for one in sent if one.finished]),
+        ("First instance to delivered", month.delivered_after),
     ]
     rows = tuple(
         (name, f"{len(values):,}", *(seconds(quantile(values, q)) for q in (0.5, 0.9, 0.99, 1.0)))
@@ -103,13 +103,17 @@ def failures(month: Month) -> Section:
             blocks.append(_reasons(title, "Peer" if "Deliveries" in title else "Pipeline", pairs))
     if len(blocks) > 1:
         blocks.append(Text("# stands for a number that differs from study to study.", True))
-    trouble = (("association.refused", "callers not admitted"), ("instance.refused", "instances refused"),
-               ("peer.away", "times that a peer was away"),
-               ("loop.ended", "times that one of the node's processes ended"),
-               ("spool.full", "times that the disk was full"), ("web.refused", "refusals of the web port"))  # fmt: skip
-    rows = tuple((says, f"{month.events[type_]:,}") for type_, says in trouble if month.events.get(type_))
+    trouble = (("association.refused", "callers that were not admitted"),
+               ("instance.refused", "instances that were refused"),
+               ("peer.away", "a peer was away"),
+               ("loop.ended", "one of the node's processes ended by itself"),
+               ("spool.full", "the disk was full"),
+               ("web.refused", "requests to the web port that were refused"),
+               ("message.refused", "callers and messages of HL7 that were refused"))  # fmt: skip
+    counts = {**month.events, **month.refused}
+    rows = tuple((says, f"{counts[type_]:,}") for type_, says in trouble if counts.get(type_))
     if rows:
-        blocks.append(Table("Events of the service", ("What", "Events"), rows))
+        blocks.append(Table("Events of the service", ("What", "Times"), rows))
     return Section("Failures and skipped studies", tuple(blocks))
 
 
@@ -136,8 +140,13 @@ def _reasons(title: str, what: str, pairs: Sequence[tuple[str, str | None]]) -> 
 def general(reason: str, numbers: bool = False) -> str:
     """A reason without what is only one study's: UIDs and numbers (unless `numbers` stay), so that equal ones count
     together; a status such as 0xA900 stays."""
-    text = _UID.sub("(UID)", reason)
+    text = without_uids(reason)
     return (text if numbers else _NUMBER.sub("#", text))[:160]
+
+
+def without_uids(text: str) -> str:
+    """A text with a word in the place of each UID."""
+    return _UID.sub("(UID)", text)
 
 
 def _size(count: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,41 +13,39 @@ import sqlalchemy as sa
 from node.audit import Event
 from node.report.document import Block, Section, Table, Text, seconds
 from node.report.month import Month
+from node.report.operation import without_uids
+from node.report.results import short_of
 from node.schema import jobs
+from node.telling.sentences import sentence
+from node.watch.observe import family_of
 
 _MOST = 40  # changes that are listed
-_SECRET = ("hash", "digest", "root", "signature", "key")  # long values that are shortened
-_CHANGES = (
-    "node.started",
-    "node.configured",
-    "model.",
-    "route.",
-    "baseline.",
-    "clock.stepped",
-    "golden.",
-    "patient.erased",
-)
+_LONGEST = 240  # characters of a change
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
+_CHANGES = ("node.started", "node.configured", "model.", "route.", "baseline.", "clock.stepped", "golden.recorded",
+            "golden.accepted", "golden.mismatch", "patient.erased")  # fmt: skip
 
 
 def alarms(month: Month) -> Section:
     """What monitoring raised, and what became of it."""
-    if "alarms" not in month.has:
-        return Section("Alarms of monitoring", (Text("This node keeps no alarms."),))
     if not month.alarms:
         return Section("Alarms of monitoring", (Text("No alarm was open in this month."),))
     rows = tuple(
-        (f"{one['id']}", _day(one["opened_at"]), _family(one["family"]), one["channel"], _became(one), _took(one))
+        (f"{one['id']}", _day(one["opened_at"]), _family(one["family"]), f"{one['story'].get('says', one['channel'])}",
+         _became(one), _took(one))
         for one in month.alarms
-    )
-    columns = ("No.", "Opened", "Model", "Channel", "What became of it", "Until acknowledged")
+    )  # fmt: skip
+    columns = ("No.", "Opened", "Model", "What it said", "What became of it", "Until seen")
     return Section("Alarms of monitoring", (
         Table("Alarms that were open in the month", columns, rows, 6),
-        Text("Times are UTC. The command overread alarms NUMBER tells the whole story of one.", True),
+        Text("Until seen: from the alarm to the person who acknowledged it. The command overread alarms NUMBER tells "
+             "the whole story of one.", True),
     ))  # fmt: skip
 
 
 def _family(text: str) -> str:
-    return " ".join(text.split("|")[:2])
+    pipeline, model, *_ = (*text.split("|"), "")
+    return short_of(model) or pipeline
 
 
 def _became(one: Mapping[str, Any]) -> str:
@@ -76,7 +75,8 @@ def models(connection: sa.Connection, month: Month) -> Section:
     for row in seen:
         told = json.loads(row.model)
         name = f"{told.get('name', '?')} {told.get('version', '')}".strip()
-        here = sum(job.pipeline == row.pipeline and job.model == name and job.state == "done" for job in month.jobs)
+        model = family_of("", told, "")[1]
+        here = sum(job.pipeline == row.pipeline and job.model == model and job.state == "done" for job in month.jobs)
         digest = str(told.get("digest", ""))[:12]
         rows.append((row.pipeline, name, digest, _day(row.first), _day(row.last), f"{here:,}", f"{row.count:,}"))
     if not rows:
@@ -99,12 +99,15 @@ def changes(month: Month) -> Section:
         f"The node was started {len(starts)} times, with {len(configurations)} different configurations"
         f" and software version {' and '.join(versions)}." if starts else "The node was not started anew in this month."
     )  # fmt: skip
+    runs, wrong = month.events.get("golden.passed", 0), month.events.get("golden.mismatch", 0)
+    if runs + wrong:
+        text += f" Of {runs + wrong} runs of the golden set {wrong} did not give what is on record."
     blocks: list[Block] = [Text(text)]
     if chosen:
         shown = chosen[-_MOST:]
-        rows = tuple((_moment(event), event.type, event.actor, _body(event)) for event in shown)
+        rows = tuple((_moment(event), event.actor, _words(event)) for event in shown)
         title = "Changes, from the log" + (f" (the last {_MOST} of {len(chosen)})" if len(chosen) > _MOST else "")
-        blocks.append(Table(title, ("When (UTC)", "Event", "By", "What"), rows, 4))
+        blocks.append(Table(title, ("When (UTC)", "By", "What"), rows, 3))
     return Section("Changes", tuple(blocks))
 
 
@@ -117,8 +120,8 @@ def log(month: Month, verified: tuple[int, str | None]) -> Section:
     blocks: list[Block] = [Text(f"{state} {total:,} of them are of this month.")]
     checks = [event for event in month.told if event.type.startswith("audit.") and event.type != "audit.head"]
     if checks:
-        rows = tuple((_moment(event), event.type, event.actor, _body(event)) for event in checks[-_MOST:])
-        blocks.append(Table("What was done with the log", ("When (UTC)", "Event", "By", "What"), rows, 4))
+        rows = tuple((_moment(event), event.actor, _words(event)) for event in checks[-_MOST:])
+        blocks.append(Table("What was done with the log", ("When (UTC)", "By", "What"), rows, 3))
     blocks.append(Text(
         "The log was verified when this report was made. A chain alone does not show that its owner wrote all of it "
         "anew: compare with tree heads that were exported and are kept elsewhere.", True))  # fmt: skip
@@ -138,20 +141,14 @@ def limits(month: Month) -> Section:
     ]
     if not month.period.complete:
         lines.insert(0, "The month is not over: all numbers are of the part that has passed.")
-    missing = [name for name in ("labels", "reviews", "alarms") if name not in month.has]
-    if missing:
-        lines.append(f"This node keeps no {', no '.join(missing)}: what depends on them is not said.")
     return Section("What this report cannot say", tuple(Text(line) for line in lines))
 
 
-def _body(event: Event) -> str:
-    parts = []
-    for key, value in event.body.items():
-        if key == "pid" or value in (None, "", [], {}):
-            continue
-        text = str(value)
-        parts.append(f"{key} {text[:12] if key in (*_SECRET, 'config') or len(text) == 64 else text[:80]}")
-    return ", ".join(parts)[:240]
+def _words(event: Event) -> str:
+    noun, _, name = event.object.partition("/")
+    about = f"{noun} {name}: " if noun in ("route", "pipeline") else ""
+    text = without_uids(_DIGEST.sub(r"\1", about + sentence(event)))
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _moment(event: Event) -> str:

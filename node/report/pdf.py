@@ -16,7 +16,7 @@ from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Spacer, TableStyle
+from reportlab.platypus import CondPageBreak, Flowable, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, TableStyle
 from reportlab.platypus import Table as Grid
 
 from node.report.document import Bars, Block, Figure, Report, Section, Table, Text
@@ -24,6 +24,7 @@ from node.report.document import Bars, Block, Figure, Report, Section, Table, Te
 _INK, _SOFT, _LINE, _BLUE, _BAD = map(HexColor, ("#1c2733", "#5a6877", "#d7dee5", "#2a5d8a", "#a3271d"))
 _WIDTH = A4[0] - 36 * mm - 12  # less the frame's padding
 _FONT = "NotoSans"
+_TITLED = 75.0  # points that a title and the first rows of a table take
 
 
 @cache
@@ -33,8 +34,8 @@ def _styles() -> dict[str, ParagraphStyle]:
     return {
         "title": style("title", fontSize=20, leading=25),
         "under": style("under", fontSize=9.5, leading=13, textColor=_SOFT),
-        "part": style("part", fontSize=14, leading=18, spaceBefore=16, spaceAfter=5, textColor=_BLUE, keepWithNext=1),
-        "table": style("table", fontSize=10, leading=13, spaceBefore=7, spaceAfter=3, keepWithNext=1),
+        "part": style("part", fontSize=14, leading=18, spaceBefore=16, spaceAfter=5, textColor=_BLUE),
+        "table": style("table", fontSize=10, leading=13, spaceBefore=7, spaceAfter=3),
         "text": style("text", fontSize=9.5, leading=13.5, spaceAfter=5),
         "remark": style("remark", fontSize=8.5, leading=11.5, spaceBefore=4, spaceAfter=5, textColor=_SOFT),
         "cell": style("cell", fontSize=8.5, leading=11),
@@ -90,7 +91,8 @@ def _figures(figures: tuple[Figure, ...]) -> Grid:
 
 def _section(number: int, section: Section) -> list[Flowable]:
     title: Flowable = Paragraph(escape(f"{number}. {section.title}"), _styles()["part"])
-    return [title, *(one for block in section.blocks for one in _block(block))]
+    # A title stays with the beginning of what follows it, which itself may go on over the page's end.
+    return [CondPageBreak(_TITLED + 24), title, *(one for block in section.blocks for one in _block(block))]
 
 
 def _block(block: Block) -> list[Flowable]:
@@ -98,11 +100,11 @@ def _block(block: Block) -> list[Flowable]:
     if isinstance(block, Text):
         return [Paragraph(escape(block.text), styles["remark" if block.remark else "text"])]
     if isinstance(block, Bars):
-        return [Paragraph(escape(block.title), styles["table"]), _bars(block)]
+        return [KeepTogether([Paragraph(escape(block.title), styles["table"]), _bars(block)])]
     title = Paragraph(escape(block.title), styles["table"])
     if not block.rows:
         return [title, Paragraph("None.", styles["remark"])]
-    return [title, _table(block)]
+    return [CondPageBreak(_TITLED), title, _table(block)]
 
 
 def _table(table: Table) -> Grid:
@@ -129,11 +131,11 @@ def _widths(table: Table) -> list[float]:
     wanted = []
     for at, title in enumerate(table.columns):
         texts = [title, *(row[at] for row in table.rows)]
-        word = max(
-            pdfmetrics.stringWidth(one, _FONT, 8.5) for text in texts for one in [text, *text.split()][1:] or [""]
-        )
+        # Numbers stay on one line; names break between words, and within one only where it is very long.
+        parts = [part for text in texts for part in ([text] if at >= table.numbers and text != title else text.split())]
+        word = max((pdfmetrics.stringWidth(part, _FONT, 8.5) for part in parts), default=0.0)
         whole = max(pdfmetrics.stringWidth(text, _FONT, 8.5) for text in texts)
-        wanted.append((min(word, 120) + 8, min(whole, 230) + 8))
+        wanted.append((min(word, 260) + 8, min(whole, 230) + 8))
     least, most = sum(one for one, _ in wanted), sum(one for _, one in wanted)
     if most <= _WIDTH:
         return [one + (_WIDTH - most) / len(wanted) for _, one in wanted]

@@ -57,7 +57,7 @@ class Document:
     sop_class: str
     sop_uid: str
     title: str
-    date: str  # YYYY-MM-DD, or empty
+    date: str  # YYYY-MM-DDTHH:MM:SS, or empty
     complete: bool
     verified: bool
     follows: frozenset[str]  # SOP Instance UIDs of the documents that it continues
@@ -106,7 +106,7 @@ def document_of(dataset: Dataset) -> Document:
     key_objects = str(dataset.SOPClassUID) == KEY_OBJECTS
     return Document(
         sop_class=str(dataset.SOPClassUID), sop_uid=str(dataset.SOPInstanceUID), title=root.name,
-        date=labels.date_of(str(dataset.get("ContentDate", ""))) or "",
+        date=labels.moment_of(f"{dataset.get('ContentDate', '')}{dataset.get('ContentTime', '')}") or "",
         # Key object selections have neither flag: who stores one has made up his mind (PS3.3, C.17.6).
         complete=key_objects or (dataset.get("CompletionFlag") == "COMPLETE"
                                  and dataset.get("PreliminaryFlag", "FINAL") == "FINAL"),

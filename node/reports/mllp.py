@@ -26,8 +26,8 @@ MOST = 32  # connections at once
 MOST_PER_ADDRESS = 8
 MESSAGE_WITHIN = 30.0  # seconds from a message's first byte to its last; also for the TLS handshake
 IDLE = 3600.0  # seconds without a message until a connection is closed
-TELL_EVERY = 60.0  # seconds between two records of refusals of one address
-_MOST_TOLD = 1000  # addresses
+TELL_EVERY = 60.0  # seconds between two records of refusals of one address for one reason
+_MOST_TOLD = 1000  # of these
 _LOOK = 0.5  # seconds
 _BEGIN, _END = b"\x0b", b"\x1c"
 
@@ -84,7 +84,8 @@ class Door:
         self.port = int(self._socket.getsockname()[1])
         self._lock = threading.Lock()
         self._inside: Counter[str] = Counter()
-        self._told: dict[str, tuple[float, int]] = {}  # address -> when it was told, refusals since
+        # (address, answer, reason) -> when it was told, refusals since
+        self._told: dict[tuple[str, str, str], tuple[float, int]] = {}
 
     def serve(self, stop: threading.Event) -> None:
         """Let callers in until `stop` is set, and wait for those inside."""
@@ -189,15 +190,15 @@ class Door:
         return hl7.answer(content, code, reason, self._store.clock(), self._name)
 
     def refused(self, address: str, code: str, reason: str) -> None:
-        """Put a refusal on record, of one address at most every minute."""
-        now = steady()
+        """Put a refusal on record, of one address for one reason at most every minute."""
+        now, key = steady(), (address, code, reason)
         with self._lock:
-            at, before = self._told.get(address, (-TELL_EVERY, 0))
+            at, before = self._told.get(key, (-TELL_EVERY, 0))
             count = before + 1
             telling = now - at >= TELL_EVERY
-            if len(self._told) >= _MOST_TOLD and address not in self._told:
+            if len(self._told) >= _MOST_TOLD and key not in self._told:
                 self._told.clear()
-            self._told[address] = (now, 0) if telling else (at, count)
+            self._told[key] = (now, 0) if telling else (at, count)
         if telling:
             log.warning("hl7 refused", address=address, answer=code, reason=reason, count=count)
             try:

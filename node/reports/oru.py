@@ -2,6 +2,9 @@
 
 An OBX speaks of a finding where OBX-3 is in the table and OBX-5 says yes or no, or where OBX-5 itself is a code of the
 table: then it is there. Free text is not read. Only final and corrected observations count (OBX-11 or OBR-25).
+
+What was said before is withdrawn by an observation that is deleted or was wrong (OBX-11 D or W), by a corrected one
+that says neither yes nor no, by the value "" (2.5.3), and by an order that is cancelled (OBR-25, ORC-1, ORC-5).
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ from node.labels import NewLabel
 from node.report_sections import Hl7
 from node.reports.hl7 import Message
 
-_FINAL = ("F", "C")  # HL7 tables 0085 and 0123: final; corrected
+# HL7 tables 0085 and 0123: final; corrected. 0085: deletes the observation; was wrong, such as of another patient
+_FINAL, _CORRECTED, _GONE = ("F", "C"), "C", ("D", "W")
+_CANCELLED = "X"  # 0123: no results available, the order is cancelled
+_CANCELS = ("CA", "CR", "OC")  # 0119: cancel; cancelled as requested; was cancelled
 _CODED = ("CE", "CWE", "CNE", "CF", "ID", "IS")
 
 
@@ -51,24 +57,20 @@ def check(message: Message) -> None:
 
 
 def labels_of(message: Message, section: Hl7) -> list[NewLabel]:
-    """The labels of a message that passed `check`, each finding of an order once: there, if any observation says so.
-    Raises Declined where findings are reported and no study is named."""
+    """The labels of a message that passed `check`, each finding of an order once: there, if any observation says so;
+    withdrawn, if one takes it back and none says more. Raises Declined where findings are reported and no study is
+    named."""
     found: list[NewLabel] = []
     for order in _orders(message):
-        said: dict[str, bool] = {}
-        for observation in order.observations:
-            if not _is_final(message, order, observation):
-                continue
-            for finding, value in _says(message, observation, section):
-                said[finding] = said.get(finding, False) or value
+        said = _said(message, order, section)
         if not said:
             continue
         named = _named(message, order, section)
         if named is None:
             raise Declined("AE", f"neither {section.accession} nor ZDS-1 nor IPC-3 names the study")
         study, by = named
-        day = _day(message, order)
-        found += [NewLabel(study, by, finding, value, day, section.source)  # type: ignore[arg-type]
+        when = _when(message, order)
+        found += [NewLabel(study, by, finding, value, when, section.source)  # type: ignore[arg-type]
                   for finding, value in said.items()]  # fmt: skip
     return found
 
@@ -93,24 +95,39 @@ def _orders(message: Message) -> Iterator[Order]:
         yield Order(obr, orc, tuple(observations), uid)
 
 
-def _is_final(message: Message, order: Order, observation: str) -> bool:
-    status = message.value(observation, 11) or message.value(order.obr, 25)
-    return status in _FINAL
+def _said(message: Message, order: Order, section: Hl7) -> dict[str, bool | None]:
+    """Finding -> whether it is there; None: it is withdrawn."""
+    said: dict[str, bool | None] = {}
+    spoken_of: set[str] = set()
+    for observation in order.observations:
+        finding, value = _says(message, observation, section)
+        if finding is None:
+            continue
+        spoken_of.add(finding)
+        status = message.value(observation, 11) or message.value(order.obr, 25)
+        if status in _FINAL and value is not None:
+            said[finding] = bool(said.get(finding)) or value
+        elif status in (*_GONE, _CORRECTED) or (status in _FINAL and message.field(observation, 5) == '""'):
+            said.setdefault(finding, None)
+    if _is_cancelled(message, order):
+        return dict.fromkeys(sorted(spoken_of or set(section.findings.values())))
+    return said
 
 
-def _says(message: Message, observation: str, section: Hl7) -> Iterator[tuple[str, bool]]:
+def _is_cancelled(message: Message, order: Order) -> bool:
+    return (message.value(order.obr, 25) == _CANCELLED or message.value(order.orc, 1) in _CANCELS
+            or message.value(order.orc, 5) == "CA")  # fmt: skip
+
+
+def _says(message: Message, observation: str, section: Hl7) -> tuple[str | None, bool | None]:
+    """The finding that an observation speaks of, None: none of the table; and whether it is there, None: not said."""
     asked = _finding(message.components(observation, 3, 6), section)
     components = message.components(observation, 5, 6)
     if asked is not None:
-        for word in (components[0], components[1], components[3]):
-            value = labels.value_of(word)
-            if value is not None:
-                yield asked, value
-                return
-    elif message.value(observation, 2) in _CODED:
-        named = _finding(components, section)
-        if named is not None:
-            yield named, True
+        said = (labels.value_of(word) for word in (components[0], components[1], components[3]))
+        return asked, next((value for value in said if value is not None), None)
+    named = _finding(components, section) if message.value(observation, 2) in _CODED else None
+    return named, None if named is None else True
 
 
 def _finding(coded: list[str], section: Hl7) -> str | None:
@@ -132,10 +149,10 @@ def _named(message: Message, order: Order, section: Hl7) -> tuple[str, str] | No
     return (accession, "accession") if accession and labels.is_accession(accession) else None
 
 
-def _day(message: Message, order: Order) -> str:
+def _when(message: Message, order: Order) -> str:
     """When it was reported: OBR-22, or of the message; empty where neither is a date."""
     for segment, number in ((order.obr, 22), (message.segments[0], 7)):
-        day = labels.date_of(message.value(segment, number))
-        if day is not None:
-            return day
+        moment = labels.moment_of(message.value(segment, number))
+        if moment is not None:
+            return moment
     return ""

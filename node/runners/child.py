@@ -17,15 +17,14 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
-from models import versions
 from models.errors import BadModel, OutOfMemory
 from node import __version__, faults, logs, processes, variants
 from node.config import Config
 from node.errors import ConfigError
-from node.runners import record
 from node.runners.base import Ahead, GoldenSet, Outcome, Request
 from node.runners.meter import Meter, cause_of
 from node.runners.ready import Ready
+from node.runners.record import made_with, software
 from node.spool import Spool
 from node.spreading import spread_over_processes
 from node.store.nouns import JobResult, NewOutput, OutputFile
@@ -63,7 +62,7 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
     gc.collect()
     gc.freeze()
     pipe.send(("ready", tuple(measured for _, measured in warm.values())))
-    ready, made_with = Ready(), functools.cache(lambda digest: record.made_with(digest, config))
+    ready, record = Ready(), functools.cache(lambda digest: made_with(digest, config))
     while True:
         try:
             wanted: Request | Ahead | GoldenSet = pipe.recv()
@@ -75,19 +74,19 @@ def main(pipe: Connection, config: Config, names: tuple[str, ...]) -> None:
             pipe.send(tuple(_golden(name, pipeline, config) for name, pipeline in pipelines.items()))
         else:
             faults.point("models.asked")
-            pipe.send(_ask(pipelines, wanted, ready, made_with))
+            pipe.send(_ask(pipelines, wanted, ready, record))
             faults.point("models.answered")
             ready.forget()  # such as the pixels of a study whose job was skipped
 
 
 def _ask(
-    pipelines: variants.Loaded, request: Request, ready: Ready, made_with: Callable[[str], Mapping[str, Any]]
+    pipelines: variants.Loaded, request: Request, ready: Ready, record: Callable[[str], Mapping[str, Any]]
 ) -> Outcome:
     try:
         pipeline = pipelines[request.variant or request.pipeline]
     except (BadModel, ConfigError) as error:  # a version that was made live since the start, and is not as it was then
         return Outcome("held", str(error))
-    return answer(pipeline, request, ready, made_with(pipeline.model["digest"]))
+    return answer(pipeline, request, ready, record(pipeline.model["digest"]))
 
 
 def answer(pipeline: Pipeline, request: Request, ready: Ready, made: Mapping[str, Any]) -> Outcome:
@@ -95,12 +94,12 @@ def answer(pipeline: Pipeline, request: Request, ready: Ready, made: Mapping[str
     node.runners.record."""
     meter = Meter()
     outcome = _answer(pipeline, request, ready)
-    result, told = outcome.result, {**made, **meter.record()}
+    result, record = outcome.result, {**made, **meter.record()}
     if result is None:
-        known = {"model": _made_by(pipeline), "record": told, "timings": {"all": meter.seconds()}}
+        known = {"model": _made_by(pipeline), "record": record, "timings": {"all": meter.seconds()}}
         return replace(outcome, features={**outcome.features, **meter.features({})}, known=known)
     features = {**result.features, **meter.features(result.timings)}
-    return replace(outcome, result=replace(result, features=features, record={**told, **result.record}))
+    return replace(outcome, result=replace(result, features=features, record={**record, **result.record}))
 
 
 def _made_by(pipeline: Pipeline) -> dict[str, str]:
@@ -207,8 +206,7 @@ def _warm(name: str, config: Config) -> tuple[Pipeline, Measured]:
 
 
 def _golden(name: str, pipeline: Pipeline, config: Config) -> Measured:
-    software = {**record.software(), **versions.software(config.work.device)}
-    return golden.run(pipeline, software, datetime.now(UTC), variant=name)
+    return golden.run(pipeline, software(config.work.device), datetime.now(UTC), variant=name)
 
 
 def _write(released: Released, study_uid: str, spool: Spool) -> OutputFile:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
@@ -19,16 +18,17 @@ from models.shelf import Shelf
 from node import __version__
 from node.config import Config
 
-_LIBRARIES = ("torch", "monai", "numpy", "scipy", "pydicom", "highdicom", "SimpleITK", "pylibjpeg-openjpeg", "pyjpegls",
-              "python-gdcm", "pillow")  # fmt: skip
+_LIBRARIES = ("monai", "scipy", "pydicom", "highdicom", "SimpleITK", "pylibjpeg-openjpeg", "pyjpegls", "python-gdcm",
+              "pillow")  # beside those that models.versions names  # fmt: skip
 _MACHINE = ("machine", "device", "precision", "cuda")
 
 
 def made_with(model_digest: str, config: Config) -> dict[str, Any]:
     """What is the same for every job that this process runs with a model. Of a model without a card on the shelf no
     weights, thresholds and calibration are known. Raises ModelError for a device that is not there."""
-    here = versions.software(config.work.device)
-    made = {"config": config.digest, "software": software(), **{name: here[name] for name in _MACHINE if name in here}}
+    found = software(config.work.device)
+    machine = {name: found.pop(name) for name in _MACHINE if name in found}
+    made = {"config": config.digest, "software": found, **machine}
     card = next((one for one in Shelf(*config.work.models).cards() if one.digest == model_digest), None)
     if card is not None:
         decides = {"weights": card.weights, "thresholds": card.thresholds, "calibration": card.calibration}
@@ -36,12 +36,11 @@ def made_with(model_digest: str, config: Config) -> dict[str, Any]:
     return made
 
 
-@cache
-def software() -> dict[str, str]:
-    """The versions of Overread, Python and the libraries that touch a pixel or a result, and the digest of the code of
-    pipelines and models: what goes before and after the network is in there."""
-    found = {"overread": __version__, "python": platform.python_version()}
-    return found | {name: metadata.version(name) for name in _LIBRARIES} | {"code": code_digest()}
+def software(device: str) -> dict[str, str]:
+    """The versions of Overread, Python and the libraries that touch a pixel or a result, the digest of the code of
+    pipelines and models, and what `device` stands for. Raises ModelError for a device that is not there."""
+    libraries = {name: metadata.version(name) for name in _LIBRARIES}
+    return {"overread": __version__, **versions.software(device), **libraries, "code": code_digest()}
 
 
 @cache

@@ -25,7 +25,8 @@ class Labels(Base):
         of them is none; TryAgain.
 
         The same label again changes nothing. Of one source, study and finding the newest counts: by the date of the
-        report, and of one date the one that came last. What it replaces stays as history.
+        report, and of one date the one that came last. A withdrawal leaves nothing that counts of this source. What is
+        replaced or withdrawn stays as history.
         """
         wanted = [checked(label) for label in new]
         now = self.clock()
@@ -51,24 +52,31 @@ class Labels(Base):
         before = connection.execute(sa.select(labels).where(of_study).order_by(labels.c.id)).all()
         own = [row for row in before if row.source == label.source]
         standing = next((row for row in own if row.replaced_at is None), None)
-        if any((row.value, row.date) == (int(label.value), label.date) for row in own):
+        value = None if label.value is None else int(label.value)
+        if any((row.value, row.date) == (value, label.date) for row in own):
             return "same"
-        if standing is not None and label.date and standing.date > label.date:
+        if value is None and (standing is None or standing.value is None):
+            return "same"
+        # A label of a whole day is no older than one of some time on it.
+        if standing is not None and label.date and standing.date[: len(label.date)] > label.date:
             return "older"
         if standing is not None:
             connection.execute(labels.update().where(labels.c.id == standing.id).values(replaced_at=now))
         connection.execute(
-            labels.insert().values(study_uid=study_uid, finding=label.finding, value=int(label.value),
+            labels.insert().values(study_uid=study_uid, finding=label.finding, value=value,
                                    source=label.source, date=label.date, added_at=now)
         )  # fmt: skip
-        body = {"finding": label.finding, "value": label.value, "source": label.source, "by": label.by,
-                "first": not before}  # fmt: skip
-        if standing is not None:
+        body: dict[str, Any] = {"finding": label.finding, "source": label.source, "by": label.by}
+        if standing is not None and standing.value is not None:
             body["before"] = bool(standing.value)
         if label.by == "accession":
             body["accession"] = self.accession_digest(label.study)
+        if value is None:
+            events.append(("label.withdrawn", actor, f"study/{study_uid}", body))
+            return "withdrawn"
+        body |= {"value": label.value, "first": all(row.value is None for row in before)}
         events.append(("label.added", actor, f"study/{study_uid}", body))
-        return "added" if standing is None else "replaced"
+        return "replaced" if "before" in body else "added"
 
     def accession_digest(self, accession: str) -> str:
         """HMAC-SHA256 of an accession number, as events name it. Hex, 32 characters."""
@@ -154,5 +162,5 @@ def _unreported(finding: str, after: float, before: float) -> sa.Select[Any]:
 
 
 def _strongest(words: Sequence[Word]) -> Word:
-    order: tuple[Word, ...] = ("replaced", "added", "older", "same")
+    order: tuple[Word, ...] = ("replaced", "withdrawn", "added", "older", "same")
     return next((word for word in order if word in words), "unknown")

@@ -9,13 +9,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import audit
+from node import audit, faults
 from node.errors import GiveUp, IllegalMove
 from node.schema import alarms, messages, watch_states
 from node.store.base import new_id
 from node.store.baselines import Baselines, Grown
+from node.watch_schema import ALL
 
-ALL = "*"
+EPISODE = 86400.0  # seconds after an alarm in which another of its family is taken to have the same cause
 RESOLUTIONS = ("false-alarm", "data-fixed", "accepted-change", "model-changed")
 
 
@@ -52,13 +53,14 @@ class Notice:
 
 @dataclass(frozen=True)
 class Step:
-    """What a stretch of the log changed, from `before` to `after`. `states`: family -> (seq, JSON); `own`: what belongs
-    to the place in the log; `happened`: in its order; `via`: through what people are told."""
+    """What a stretch of the log changed, from `before` to `after`. `states`: family -> (seq, JSON, JSON of how near its
+    channels are to an alarm); `own`: what belongs to the place in the log; `happened`: in its order; `via`: through
+    what people are told."""
 
     before: int
     after: int
     own: str
-    states: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    states: Mapping[str, tuple[int, str, str | None]] = field(default_factory=dict)
     happened: Sequence[NewAlarm | Cleared | Notice] = ()
     grown: Sequence[Grown] = ()
     via: Sequence[str] = ()
@@ -76,8 +78,8 @@ class Watching(Baselines):
                 return False
             for grown in step.grown:
                 self._add_grown(connection, grown, now)
-            for family, (seq, text) in step.states.items():
-                self._put_state(connection, family, seq, text, now)
+            for family, (seq, text, standing) in step.states.items():
+                self._put_state(connection, family, seq, text, now, standing)
             for one in step.happened:
                 if isinstance(one, NewAlarm):
                     self._open(connection, one, now, step.via)
@@ -87,6 +89,8 @@ class Watching(Baselines):
                     audit.append(connection, now, "notice", "watch", f"watch/{one.family}", one.body)
                     told = {"event": "notice", "family": one.family, **one.body}
                     self._tell(connection, None, step.via if one.aloud else (), told, now)
+            faults.point("watch.keeping")
+        faults.point("watch.kept")
         return True
 
     def open_alarm(self, new: NewAlarm, via: Sequence[str]) -> bool:
@@ -99,29 +103,30 @@ class Watching(Baselines):
         with self._write() as connection:
             return self._clear(connection, family, channel, why, self.clock(), via)
 
-    def acknowledge_alarm(self, key: int, by: str, why: str) -> None:
-        """A person has seen it. IllegalMove: it is not open any more; GiveUp: there is none."""
+    def acknowledge_alarm(self, key: int, by: str, why: str, episode: bool = False) -> list[int]:
+        """A person has seen it, and with `episode` all open ones of its episode; give which. IllegalMove: it is not
+        open any more; GiveUp: there is none."""
         with self._write() as connection:
-            row, now = self._alarm(connection, key), self.clock()
-            if row.state != "open":
-                raise IllegalMove(f"alarm {key} is {row.state}: only an open one can be acknowledged")
-            self._set(connection, key, state="acknowledged", acknowledged_at=now, acknowledged_by=by)
-            self._event(connection, now, "alarm.acknowledged", row, {"by": by, "why": why}, f"user/{by}")
+            now, rows = self.clock(), self._meant(connection, key, episode, ("open",))
+            for row in rows:
+                self._set(connection, row.id, state="acknowledged", acknowledged_at=now, acknowledged_by=by)
+                self._event(connection, now, "alarm.acknowledged", row, {"by": by, "why": why}, f"user/{by}")
+        return [row.id for row in rows]
 
-    def resolve_alarm(self, key: int, by: str, why: str, resolution: str) -> None:
-        """A person says what it was, one of RESOLUTIONS; it is cleared when the watch loop reads that. IllegalMove: it
-        is resolved or cleared; GiveUp: there is none, or no such resolution."""
+    def resolve_alarm(self, key: int, by: str, why: str, resolution: str, episode: bool = False) -> list[int]:
+        """A person says what it was, one of RESOLUTIONS, and with `episode` what all of its episode were; give which.
+        Each is cleared when the watch loop reads that. IllegalMove: it is resolved or cleared; GiveUp: there is none,
+        or no such resolution."""
         if resolution not in RESOLUTIONS:
             raise GiveUp(f"{resolution!r} is no resolution; want one of {', '.join(RESOLUTIONS)}")
+        values = {"state": "resolved", "resolved_by": by, "resolution": resolution, "why": why}
         with self._write() as connection:
-            row, now = self._alarm(connection, key), self.clock()
-            if row.state not in ("open", "acknowledged"):
-                raise IllegalMove(f"alarm {key} is {row.state} already")
-            self._set(
-                connection, key, state="resolved", resolved_at=now, resolved_by=by, resolution=resolution, why=why
-            )
-            body = {"by": by, "why": why, "resolution": resolution}
-            self._event(connection, now, "alarm.resolved", row, body, f"user/{by}")
+            now, rows = self.clock(), self._meant(connection, key, episode, ("open", "acknowledged"))
+            for row in rows:
+                self._set(connection, row.id, resolved_at=now, **values)
+                body = {"by": by, "why": why, "resolution": resolution}
+                self._event(connection, now, "alarm.resolved", row, body, f"user/{by}")
+        return [row.id for row in rows]
 
     def mute_alarm(self, key: int, by: str, why: str, until: float) -> None:
         """Nobody is told of its channel until then; it stays on the list. GiveUp: no reason, or an end in the past."""
@@ -133,7 +138,8 @@ class Watching(Baselines):
             self._event(connection, now, "alarm.muted", row, {"by": by, "why": why, "until": until}, f"user/{by}")
 
     def escalate_alarms(self, after: Sequence[float], via: Sequence[str]) -> int:
-        """Tell again of alarms that nobody has acknowledged for each time (seconds) of `after`. Return how many."""
+        """Tell again of alarms that nobody has acknowledged for each time (seconds) of `after`, once of an episode.
+        Return of how many alarms."""
         now = self.clock()
         wanted = sa.and_(
             alarms.c.state == "open", alarms.c.escalated < len(after),
@@ -142,17 +148,20 @@ class Watching(Baselines):
         )  # fmt: skip
         if not after or not self._any(sa.select(alarms.c.id).where(wanted)):
             return 0
-        told = 0
+        told, episodes = 0, set[int]()
         with self._write() as connection:
-            for row in connection.execute(sa.select(alarms).where(wanted)).all():
+            for row in connection.execute(sa.select(alarms).where(wanted).order_by(alarms.c.id)).all():
                 times = sum(now - row.opened_at >= one for one in after)
                 if times > row.escalated:
                     self._set(connection, row.id, escalated=times)
                     hours = after[times - 1] / 3600
                     self._event(connection, now, "alarm.escalated", row, {"times": times, "hours": hours}, "watch")
-                    body = {"event": "alarm.escalated", "alarm": row.id, "hours": hours, **_told(row)}
-                    self._tell(connection, row.id, via, body, now)
+                    if row.episode not in episodes:
+                        body = {"event": "alarm.escalated", "hours": hours, **_told(row)}
+                        self._tell(connection, row.id, via, body, now)
+                    episodes.add(row.episode)
                     told += 1
+            faults.point("watch.escalating")
         return told
 
     def settle_stop(self, key: int, body: Mapping[str, Any]) -> None:
@@ -172,8 +181,10 @@ class Watching(Baselines):
         return True
 
     @staticmethod
-    def _put_state(connection: sa.Connection, family: str, seq: int, text: str, now: float) -> None:
-        values = {"seq": seq, "updated_at": now, "state": text}
+    def _put_state(
+        connection: sa.Connection, family: str, seq: int, text: str, now: float, standing: str | None = None
+    ) -> None:
+        values = {"seq": seq, "updated_at": now, "state": text, "standing": standing}
         changed = connection.execute(watch_states.update().where(watch_states.c.family == family).values(**values))
         if not changed.rowcount:
             connection.execute(watch_states.insert().values(family=family, **values))
@@ -187,12 +198,12 @@ class Watching(Baselines):
             family=new.family, channel=new.channel, kind=new.kind, state="open", seq=new.seq, opened_at=now,
             story=json.dumps(dict(new.story)), escalated=0, stop="due" if new.stop else None, muted_until=quiet,
         )))  # fmt: skip
+        self._set(connection, key, episode=_episode(connection, new.family, key, now))
         row = self._alarm(connection, key)
-        self._event(
-            connection, now, "alarm.opened", row, {"kind": new.kind, "seq": new.seq, **_short(new.story)}, "watch"
-        )
+        body = {"kind": new.kind, "seq": new.seq, "episode": row.episode, **_short(new.story)}
+        self._event(connection, now, "alarm.opened", row, body, "watch")
         if (quiet or 0) <= now:
-            self._tell(connection, key, via, {"event": "alarm.opened", "alarm": key, **_told(row)}, now)
+            self._tell(connection, key, via, {"event": "alarm.opened", **_told(row)}, now)
         return True
 
     def _clear(
@@ -206,9 +217,7 @@ class Watching(Baselines):
             if (
                 row.state == "open" and (row.muted_until or 0) <= now
             ):  # nobody has looked at it: it does not go silently
-                self._tell(
-                    connection, row.id, via, {"event": "alarm.cleared", "alarm": row.id, "why": why, **_told(row)}, now
-                )
+                self._tell(connection, row.id, via, {"event": "alarm.cleared", "why": why, **_told(row)}, now)
         return bool(rows)
 
     @staticmethod
@@ -217,6 +226,19 @@ class Watching(Baselines):
         if row is None:
             raise GiveUp(f"there is no alarm {key}; `overread alarms` lists them")
         return row
+
+    def _meant(
+        self, connection: sa.Connection, key: int, episode: bool, states: Sequence[str]
+    ) -> Sequence[sa.Row[Any]]:
+        """The alarm, or those of its whole episode, that are in one of `states`. IllegalMove: none is."""
+        row = self._alarm(connection, key)
+        which = alarms.c.episode == row.episode if episode else alarms.c.id == key
+        query = sa.select(alarms).where(which, alarms.c.state.in_(states)).order_by(alarms.c.id)
+        found = connection.execute(query).all()
+        if not found:
+            others = ", and so is all of its episode" if episode else ""
+            raise IllegalMove(f"alarm {key} is {row.state}{others}: it would have to be {' or '.join(states)}")
+        return found
 
     @staticmethod
     def _set(connection: sa.Connection, key: int, **values: Any) -> None:
@@ -240,11 +262,19 @@ class Watching(Baselines):
             ))  # fmt: skip
 
 
+def _episode(connection: sa.Connection, family: str, key: int, now: float) -> int:
+    """The first alarm of what a new one (`key`) of a family belongs to: where another waits for a person, or opened a
+    short while ago, the cause is likely the same. An alarm that a person has resolved draws in no later ones."""
+    near = sa.or_(alarms.c.state.in_(("open", "acknowledged")), alarms.c.opened_at > now - EPISODE)
+    query = sa.select(alarms.c.episode).where(alarms.c.family == family, alarms.c.id != key, near)
+    return connection.execute(query.order_by(alarms.c.id.desc()).limit(1)).scalar() or key
+
+
 def _short(story: Mapping[str, Any]) -> dict[str, Any]:
     """What of a story stands in the event: the tables stay in the alarm's row."""
     return {name: story[name] for name in ("says", "since", "statistic", "threshold", "examples") if name in story}
 
 
 def _told(row: sa.Row[Any]) -> dict[str, Any]:
-    return {"family": row.family, "channel": row.channel, "kind": row.kind, "opened_at": row.opened_at,
-            "story": json.loads(row.story)}  # fmt: skip
+    return {"alarm": row.id, "episode": row.episode, "family": row.family, "channel": row.channel, "kind": row.kind,
+            "opened_at": row.opened_at, "story": json.loads(row.story)}  # fmt: skip

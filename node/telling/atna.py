@@ -73,6 +73,7 @@ KINDS: dict[str, Kind] = {
     "delivery.failed": Kind(_TRANSFERRED, "C", outcome=SERIOUS),
     "review.given": Kind(_ACCESSED, "U"),
     "label.added": Kind(_PATIENT, "U"),
+    "label.withdrawn": Kind(_PATIENT, "U"),
     "patient.erased": Kind(_PATIENT, "D"),
     "audit.verified": Kind(_LOG_USED, "R"),
     "audit.exported": Kind(_LOG_USED, "R"),

@@ -79,7 +79,8 @@ def _revisions(revisions: Sequence[Mapping[str, Any]]) -> str:
         if "refused" in one:
             rows.append(("nothing runs", f"{_word('failed', 'no job')} {escape(str(one['refused']))}"))
         for route, answer in one.get("routes", {}).items():
-            shown = _word("matches") if answer == "matches" else f"{_word('no', 'no')} {escape(str(answer))}"
+            matches, _, more = str(answer).partition("matches")  # it may go on: under which mode, or that it is off
+            shown = f"{_word('no', 'no')} {escape(str(answer))}" if matches else f"{_word('matches')}{escape(more)}"
             rows.append((f"route {escape(route)}", shown))
         parts.append(f"<h3>Revision {one.get('revision')}</h3>{_pairs(rows)}")
     return "".join(parts) or "<p>It is still being received.</p>"

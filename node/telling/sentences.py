@@ -141,6 +141,7 @@ _SAYS: Mapping[str, Callable[[Body], str]] = {
     "delivery.committed": lambda body: f"{body.get('peer')} keeps {body.get('output')}",
     "review.given": _review,
     "label.added": _label,
+    "label.withdrawn": lambda body: f"{body.get('source')} withdraws what it said of {body.get('finding')}",
     "document.read": _document,
     "message.refused": lambda body: (
         f"refused {body.get('count', 1)} times from {body.get('address')}: {body.get('reason')}"

@@ -7,7 +7,8 @@ to people; limits.py has fixed limits and silent routes, stop_rule.py what follo
 
 channels.py turns one observation into e-values by the tables of bets.py; detector.py adds them up; family.py weighs
 the channels of one model at one site against one threshold. baseline.py holds what is normal; embedding.py bets on
-vectors; bootstrap.py raises the threshold where days cluster. power.py says what a channel can see, calibration.py what
-labels and calibrated probabilities tell, attribution.py what changed, since when, and on which device. concord.py turns
-labels and reviews of the log into observations; performance.py has the statistics of performance that people read.
+vectors; bootstrap.py raises the threshold where days cluster. power.py says what a channel can see, calibration.py bets
+on what labels and probabilities tell, attribution.py says what changed, since when, and on which device. concord.py
+turns labels and reviews of the log into observations; performance.py has the statistics of performance that people
+read.
 """

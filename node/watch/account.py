@@ -10,7 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from node.schema import events
-from node.watch import attribution, calibration, embedding, kinds
+from node.watch import attribution, calibration, detector, embedding, kinds
 from node.watch.attribution import Difference
 from node.watch.channels import Category, Channel, Concordance, Event, Number, Vector, weights_of
 from node.watch.course import Course, Happening
@@ -25,6 +25,7 @@ WINDOW = 2000  # studies before an alarm that its story looks back on
 _EXAMPLES = 12
 _TABLES = 12  # features of which the tables are told
 _FEWEST = 8  # studies after the change; with fewer the last so many are taken
+_HUGE = 1e200  # evidence stays finite
 _FEWEST_CAUSE = 20  # studies after the change, to tell prevalence from acquisition
 
 Columns = Mapping[str, Sequence[Any]]
@@ -32,18 +33,27 @@ Columns = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Past:
-    """What came before an alarm. `units`: studies, `told`: labels and reviews too; oldest first, up to the alarm."""
+    """What was seen before an alarm. `units`: studies, `told`: labels and reviews too; `values`: of each of those, what
+    the channels see; oldest first."""
 
     units: Sequence[Observation]
     told: Sequence[Observation]
+    values: Sequence[Mapping[str, Any]]
+
+    def upto(self, seq: int) -> Past:
+        """The same, up to an event."""
+        count = sum(one.seq <= seq for one in self.told)
+        return Past([one for one in self.units if one.seq <= seq], self.told[:count], self.values[:count])
 
 
-def past(connection: sa.Connection, watcher: Watcher, family: str, course: Course, seq: int) -> Past:
-    """What was seen since the baseline was accepted, of the last 2,000 studies at most."""
+def past(
+    connection: sa.Connection, watcher: Watcher, family: str, normal: Normal, course: Course, seq: int
+) -> Past:  # fmt: skip
+    """What was seen since the baseline was accepted up to an event, of the last 2,000 studies at most."""
     wanted = sa.select(events.c.seq).where(events.c.seq <= seq, events.c.type.in_(JOBS)).order_by(events.c.seq.desc())
     first = connection.execute(wanted.offset(WINDOW).limit(1)).scalar() or 0
-    everything, units = watcher.everything(connection, family, max(first, course.accepted), seq)
-    return Past(units, everything)
+    told, units = watcher.everything(connection, family, max(first, course.accepted), seq)
+    return Past(units, told, [normal.see(one.seen) for one in told])
 
 
 def story(normal: Normal, happening: Happening, before: Past, tolerance: float) -> dict[str, Any]:
@@ -130,8 +140,7 @@ def _since(normal: Normal, happening: Happening, channel: Channel, before: Past)
     found: list[Observation] = []
     rows: list[Floats] = []
     learnt = embedding.Learnt.nothing(channel.normal.parts) if isinstance(channel, Vector) else None
-    for index, one in enumerate(before.told):
-        values = normal.see(one.seen)[happening.part]
+    for index, (one, values) in enumerate(zip(before.told, before.values, strict=True)):
         if happening.channel not in values:
             continue
         value = values[happening.channel]
@@ -146,7 +155,7 @@ def _since(normal: Normal, happening: Happening, channel: Channel, before: Past)
             learnt, e = embedding.bet(learnt, np.array(value, dtype=float), channel.normal)
             rows.append(e)
         else:
-            rows.append(channel.e(value))
+            rows.append(np.array(channel.e(value)))
         found.append(one)
     if not found:
         return None
@@ -159,7 +168,7 @@ def _since(normal: Normal, happening: Happening, channel: Channel, before: Past)
 def _evidence(e: Floats) -> Floats:
     evidence = np.zeros(e.shape[1])
     for row in e:
-        evidence = np.minimum((evidence + 1.0) * row, 1e200)
+        evidence = detector.step(evidence, row, 1.0, _HUGE)
     return evidence
 
 
@@ -170,7 +179,7 @@ def _plain(one: Difference) -> dict[str, Any]:
 
 def _devices(feature: str | None, columns: Columns, now: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The alarm's feature for each device: what came from it now, against what it sent before."""
-    by = next((name for name in kinds.groups_of(columns) if name.startswith("device.")), None)
+    by = next((name for name in kinds.groups_of(columns) if name.startswith(kinds.DEVICE)), None)
     if by is None or not now:
         return []
     names, later = [str(one) for one in columns[by]], [str(one.get(by)) for one in now]

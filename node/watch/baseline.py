@@ -1,25 +1,20 @@
 """What is normal: the features of the studies that a person accepted as the baseline, and how it grows.
 
-It is a table: one column for each feature, one row for each study, with the day. All else (ranks, shares, limits,
-whitening) is derived from it, so that its digest stands for everything that the detectors compare with.
+It is a table: one column for each feature, one row for each study, with the day. All else (ranks, shares, limits) is
+derived from it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from node.watch.ranks import is_missing
 
-LAG_STUDIES = 1000
-LAG_DAYS = 30
-BATCH = 250  # studies that the baseline grows by: whoever reads it must build his tables anew
 LARGEST = 20_000  # studies; the oldest leave first
 
 
@@ -53,11 +48,6 @@ class Baseline:
         """What `to_json` gave."""
         columns = {name: tuple(values) for name, values in data["columns"].items()}
         return cls(int(data["version"]), tuple(data["days"]), columns)
-
-    def digest(self) -> str:
-        """SHA-256 of the canonical JSON."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
 
     def known(self, name: str) -> list[Any]:
         """The values of a column that are there."""
@@ -114,40 +104,6 @@ def design_effect(values: Sequence[float], days: Sequence[int]) -> float:
     return float(max(1.0, 1 + (typical - 1) * correlation))
 
 
-@dataclass(frozen=True)
-class Growth:
-    """State of a growing baseline. `waiting`: (day, features), oldest first. `frozen`: while an alarm is open."""
-
-    waiting: tuple[tuple[int, Mapping[str, Any]], ...] = ()
-    frozen: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"waiting": [[day, dict(study)] for day, study in self.waiting], "frozen": self.frozen}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Growth:
-        """What `to_json` gave."""
-        return cls(tuple((day, study) for day, study in data["waiting"]), bool(data["frozen"]))
-
-
-def grow(baseline: Baseline, growth: Growth, day: int, study: Mapping[str, Any]) -> tuple[Baseline, Growth]:
-    """Take one more study in. It joins the baseline when 1,000 newer ones, or 30 days, have gone by without an alarm.
-
-    While frozen nothing joins, and what comes waits. The same baseline is given until a batch of 250 is due.
-    """
-    growth = replace(growth, waiting=(*growth.waiting, (day, study)))
-    if growth.frozen:
-        return baseline, growth
-    due = max(0, len(growth.waiting) - LAG_STUDIES)
-    while due < len(growth.waiting) and growth.waiting[due][0] <= day - LAG_DAYS:
-        due += 1
-    if due < BATCH:
-        return baseline, growth
-    joining, rest = growth.waiting[:due], growth.waiting[due:]
-    return joined(baseline, joining), replace(growth, waiting=rest)
-
-
 def joined(baseline: Baseline, studies: Sequence[tuple[int, Mapping[str, Any]]]) -> Baseline:
     """The next version, with (day, features) of further studies at its end; of more than 20,000 the oldest leave."""
     keep = slice(max(0, len(baseline.days) + len(studies) - LARGEST), None)
@@ -157,13 +113,3 @@ def joined(baseline: Baseline, studies: Sequence[tuple[int, Mapping[str, Any]]])
     }
     days = (*baseline.days, *(day for day, _ in studies))[keep]
     return Baseline(baseline.version + 1, days, columns)
-
-
-def freeze(growth: Growth) -> Growth:
-    """An alarm was opened."""
-    return replace(growth, frozen=True)
-
-
-def thaw(growth: Growth, keep: bool) -> Growth:
-    """The last alarm was closed. `keep`: it was false, so that what waited may join; otherwise all of it is dropped."""
-    return Growth(growth.waiting if keep else (), frozen=False)

@@ -1,11 +1,11 @@
-"""What labels say about stored probabilities, and what probabilities alone say about performance."""
+"""Bets on what labels say about stored probabilities, and on what probabilities alone say about prevalence."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -97,11 +97,16 @@ class Share:
     weights: Floats
     names: tuple[str, ...]
     temper: float = 1.0  # power of all e-values, where studies of one day resemble each other (`bets.tempered`)
+    _lines: list[list[float]] = field(init=False, repr=False)
 
-    def e(self, p: float) -> Floats:
+    def __post_init__(self) -> None:
+        """Single numbers beside the arrays: of one study they are quicker."""
+        object.__setattr__(self, "_lines", np.concatenate([self.top, self.bottom]).T.tolist())
+
+    def e(self, p: float) -> list[float]:
         """(bets,) e-values of one probability."""
-        e = (self.top[0] + self.top[1] * p) / (self.bottom[0] + self.bottom[1] * p)
-        return e if self.temper == 1 else e**self.temper
+        e = [(a + b * p) / (c + d * p) for a, b, c, d in self._lines]
+        return e if self.temper == 1 else [one**self.temper for one in e]
 
     def many(self, p: Floats) -> Floats:
         """(...) probabilities -> (..., bets); the same numbers as `e` gives."""
@@ -132,40 +137,6 @@ def share(stored: Sequence[float], size: float = math.inf, band: float = 0.4) ->
     under = found.bottom[0] + found.bottom[1] * p[:, None]  # the weight of each p at the limit
     spread = np.sqrt(np.maximum((under * e * e).mean(axis=0) - 1, 0.0))
     return Share(found.top / (1 + allowance(size, spread)), found.bottom, found.weights, found.names)
-
-
-@dataclass(frozen=True)
-class Expected:
-    """Performance that calibrated probabilities promise, without labels. Each is None where its denominator is 0."""
-
-    prevalence: float
-    sensitivity: float | None
-    specificity: float | None
-    predictive_value: float | None
-    auroc: float | None
-
-
-def expected(p: Sequence[float], threshold: float) -> Expected:
-    """Of decisions p >= `threshold`; holds only as far as the probabilities are calibrated. ValueError: no studies."""
-    if not len(p):
-        raise ValueError("no probabilities: the expected performance of no studies is not defined")
-    value = np.sort(np.asarray(p, dtype=float))
-    chosen = value >= threshold
-    true, false = value[chosen].sum(), (1 - value[chosen]).sum()
-    missed, right = value[~chosen].sum(), (1 - value[~chosen]).sum()
-    # Chance that a study with the finding has the larger p, ties by half, from the shares of both kinds at each value.
-    _, start = np.unique(value, return_index=True)
-    yes, no = np.add.reduceat(value, start), np.add.reduceat(1 - value, start)
-    pairs = yes.sum() * no.sum()
-    better = (yes * (np.cumsum(no) - no / 2)).sum()
-
-    def part(one: float, other: float) -> float | None:
-        return float(one / (one + other)) if one + other > 0 else None
-
-    return Expected(
-        float(value.mean()), part(true, missed), part(right, false), part(true, false),
-        float(better / pairs) if pairs > 0 else None,
-    )  # fmt: skip
 
 
 def observed_to_expected(p: Sequence[float], y: Sequence[bool]) -> tuple[float, float, float]:

@@ -20,9 +20,17 @@ from node.watch.ranks import is_missing
 MISSING = "(missing)"
 
 
+def category_of(value: Any) -> str:
+    """The category that a value is: its text, or `(missing)`."""
+    if value.__class__ is str:
+        return str(value)
+    return MISSING if is_missing(value) else str(value)
+
+
 @dataclass(frozen=True)
 class Number:
-    """Rank of a number among the baseline's. `ordered`: those, ascending. Symbols: steps of u, then missing."""
+    """Rank of a number among the baseline's. `ordered`: those, ascending, side by side in memory, since a search jumps
+    about in them. Symbols: steps of u, then missing."""
 
     name: str
     weight: float
@@ -30,14 +38,14 @@ class Number:
     ordered: array[float]
 
     def symbol(self, value: Any, tie: float) -> int:
-        """Row of the table for this value: its rank u (`ranks.rank`, written out, since this runs most often)."""
+        """Row of the table for this value: the step of its rank u, or missing. `tie` in [0, 1) chooses its place among
+        equal ones: exchangeable with the baseline's, the value has a rank that is exactly uniform."""
         if value is None or value != value:
             return bets.STEPS
         ordered = self.ordered
         below, size = bisect_left(ordered, value), len(ordered)
         if below < size and ordered[below] == value:
-            equal = bisect_right(ordered, value, below) - below
-            return int((below + tie * (equal + 1)) / (size + 1) * bets.STEPS)
+            tie *= bisect_right(ordered, value, below) - below + 1
         return int((below + tie) / (size + 1) * bets.STEPS)
 
 
@@ -52,7 +60,7 @@ class Category:
 
     def symbol(self, value: Any, tie: float) -> int:
         """Row of the table for this value."""
-        return self.codes.get(MISSING if value is None or value != value else str(value), len(self.codes))
+        return self.codes.get(category_of(value), len(self.codes))
 
     def is_new(self, value: Any) -> bool:
         """Whether the baseline has never seen it: a notice, before any statistics."""
@@ -96,7 +104,7 @@ class Probability:
     weight: float
     share: calibration.Share
 
-    def e(self, value: Any) -> Floats:
+    def e(self, value: Any) -> list[float]:
         """E-values; value: p."""
         return self.share.e(value)
 
@@ -153,8 +161,7 @@ def category(baseline: Baseline, name: str, weight: float = 2.0, band: float = 0
     """From a column of categories; missing is one of them. `band`: the dead band (0.4 for the mix of studies)."""
     counts: dict[str, int] = {}
     for value in baseline.columns[name]:
-        key = MISSING if is_missing(value) else str(value)
-        counts[key] = counts.get(key, 0) + 1
+        counts[category_of(value)] = counts.get(category_of(value), 0) + 1
     if not counts:
         raise ValueError(f"the baseline has no studies for channel {name!r}")
     names = sorted(counts)

@@ -1,25 +1,29 @@
 """What labels and reviews tell monitoring: channels 10 (concordance), 11 (calibration) and 12 (by subgroup).
 
 `of_label` and `of_review` are pure functions of the log up to their event: a replay sees what was seen live. A job
-counts from its `job.done` on, and its features never change after it. Of a study and finding the first label counts,
-of a job the first review: a study is one unit, and what was corrected later is for the statistics that people read.
+counts from its `job.done` on, and its features never change after it. Of a study and finding one label counts for a
+model, the first that meets its result; of a job the first review: a study is one unit, and what was corrected or
+withdrawn later is for the statistics that people read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from node.audit import Event
-from node.schema import events, features, jobs, studies
+from node.schema import features, jobs, studies
+from node.watch import observe
 from node.watch.observation import Observation
 from node.watch.observe import family_of
 
+_LABELS = ("label.added", "label.withdrawn")
+_REVIEWS = ("review.given",)
+_DONE = ("job.done",)
 # name -> feature
 SUBGROUPS = {"sex": "patient.sex", "age-band": "patient.age-band", "device": "device.ManufacturerModelName"}
 
@@ -46,30 +50,48 @@ def of_label(connection: sa.Connection, event: Event) -> list[Observation]:
 
     `concordance.FINDING` is (decision, label), `labelled.FINDING` (p, label); and both under `NAME.VALUE.` for each
     subgroup. A label that came before its result is seen with the result: see `of_job`."""
-    if not event.body["first"]:
-        return []
+    first: dict[tuple[str, str, str], int] = {}  # family -> the event of its first result
     newest: dict[tuple[str, str, str], Inference] = {}
-    for one in _inferences(connection, _study(event), before=event.seq):
+    for seq, one in _inferences(connection, _study(event), before=event.seq):
+        first.setdefault(one.family, seq)
         newest[one.family] = one
     finding, value = str(event.body["finding"]), bool(event.body["value"])
+    former = [one for one in _events(connection, _study(event), _LABELS, event.seq) if one.body["finding"] == finding]
     told = []
-    for one in newest.values():
-        seen = _seen(one, finding, value)
-        told += [Observation(event.seq, _seconds(event), one.family, one.study_uid, seen)] if seen else []
+    for family, one in newest.items():
+        with_result = _standing([label for label in former if label.seq < first[family]])
+        since = [label for label in former if label.seq > first[family] and label.type == "label.added"]
+        seen = {} if with_result or since else _seen(one, finding, value)
+        told += [Observation(event.seq, observe.seconds(event), family, one.study_uid, seen)] if seen else []
     return told
 
 
+def _standing(said: Sequence[Event]) -> dict[str, bool]:
+    """Finding -> its label once all these events of labels, in their order, have happened: of several sources the one
+    that spoke first."""
+    standing: dict[tuple[str, str], bool] = {}
+    for event in said:
+        key = str(event.body["finding"]), str(event.body["source"])
+        if event.type == "label.added":
+            standing[key] = bool(event.body["value"])
+        else:
+            standing.pop(key, None)
+    found: dict[str, bool] = {}
+    for (finding, _), value in standing.items():
+        found.setdefault(finding, value)
+    return found
+
+
 def of_job(connection: sa.Connection, event: Event) -> list[Observation]:
-    """What `job.done` shows of labels that came before it, as `of_label` gives it: only for the first result of a
-    study by a model, since labels were held against it."""
-    made = list(_inferences(connection, _study(event), before=event.seq + 1))
+    """What `job.done` shows of labels that came before it and stand, as `of_label` gives it: only for the first result
+    of a study by a model, since labels were held against it."""
+    made = [one for _, one in _inferences(connection, _study(event), before=event.seq + 1)]
     if not made or made[-1].family in {one.family for one in made[:-1]}:
         return []
     one, seen = made[-1], dict[str, Any]()
-    for label in _events(connection, _study(event), "label.added", event.seq):
-        if label["first"]:
-            seen |= _seen(one, str(label["finding"]), bool(label["value"]))
-    return [Observation(event.seq, _seconds(event), one.family, one.study_uid, seen)] if seen else []
+    for finding, value in _standing(_events(connection, _study(event), _LABELS, event.seq)).items():
+        seen |= _seen(one, finding, value)
+    return [Observation(event.seq, observe.seconds(event), one.family, one.study_uid, seen)] if seen else []
 
 
 def of_review(connection: sa.Connection, event: Event) -> list[Observation]:
@@ -79,9 +101,8 @@ def of_review(connection: sa.Connection, event: Event) -> list[Observation]:
     A verdict is discordance, never ground truth: no channel of calibration is fed from it.
     """
     job = int(event.body["job"])
-    for former in _events(connection, _study(event), "review.given", event.seq):
-        if int(former["job"]) == job:
-            return []
+    if any(int(former.body["job"]) == job for former in _events(connection, _study(event), _REVIEWS, event.seq)):
+        return []
     found = _of_rows(connection, sa.select(jobs, studies.c.study_uid).join(studies).where(jobs.c.id == job))
     if not found:
         return []
@@ -91,7 +112,7 @@ def of_review(connection: sa.Connection, event: Event) -> list[Observation]:
     if decisions:
         seen["review.concordance"] = (any(decisions), any(decisions) != rejected)
     seen |= {f"{name}.{value}.{key}": shown for key, shown in tuple(seen.items()) for name, value in one.groups.items()}
-    return [Observation(event.seq, _seconds(event), one.family, one.study_uid, seen)]
+    return [Observation(event.seq, observe.seconds(event), one.family, one.study_uid, seen)]
 
 
 def _seen(one: Inference, finding: str, value: bool) -> dict[str, Any]:
@@ -124,15 +145,16 @@ def finding_in(name: str) -> str | None:
     return None
 
 
-def _inferences(connection: sa.Connection, study_uid: str, before: int) -> list[Inference]:
-    """Of the jobs on a study that were done before an event, oldest first."""
-    rows: list[Inference] = []
-    for body in _events(connection, study_uid, "job.done", before):
-        rows += _of_rows(connection, sa.select(jobs, studies.c.study_uid).join(studies).where(
-            studies.c.study_uid == study_uid, jobs.c.revision == int(body["revision"]),
-            jobs.c.pipeline == str(body["pipeline"]),
+def _inferences(connection: sa.Connection, study_uid: str, before: int) -> list[tuple[int, Inference]]:
+    """Of the jobs on a study that were done before an event, oldest first, each with its own event's number."""
+    found: list[tuple[int, Inference]] = []
+    for event in _events(connection, study_uid, _DONE, before):
+        of_job = _of_rows(connection, sa.select(jobs, studies.c.study_uid).join(studies).where(
+            studies.c.study_uid == study_uid, jobs.c.revision == int(event.body["revision"]),
+            jobs.c.pipeline == str(event.body["pipeline"]),
         ))  # fmt: skip
-    return rows
+        found += [(event.seq, one) for one in of_job]
+    return found
 
 
 def _of_rows(connection: sa.Connection, query: sa.Select[Any]) -> list[Inference]:
@@ -146,17 +168,10 @@ def _of_rows(connection: sa.Connection, query: sa.Select[Any]) -> list[Inference
     return found
 
 
-def _events(connection: sa.Connection, study_uid: str, type_: str, before: int) -> list[dict[str, Any]]:
-    """Bodies of the events of one type about a study before a seq, oldest first."""
-    query = sa.select(events.c.body).where(
-        events.c.object == f"study/{study_uid}", events.c.type == type_, events.c.seq < before
-    )
-    return [json.loads(text) for text in connection.execute(query.order_by(events.c.seq)).scalars()]
+def _events(connection: sa.Connection, study_uid: str, types: Sequence[str], before: int) -> list[Event]:
+    """Events of some types about a study before a seq, oldest first."""
+    return observe.read(connection, 0, types, upto=before - 1, object_=f"study/{study_uid}")
 
 
 def _study(event: Event) -> str:
     return event.object.removeprefix("study/")
-
-
-def _seconds(event: Event) -> float:
-    return datetime.fromisoformat(event.at).timestamp()

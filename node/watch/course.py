@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from node.watch import family as detectors
-from node.watch.baseline import BATCH, LAG_DAYS, LAG_STUDIES
+from node.watch import kinds
 from node.watch.family import ALARM, WATCH, State
 from node.watch.normal import Normal, carried
 from node.watch.observation import Observation
 from node.watch.observe import PATIENT, Units, day_of
 
+LAG_STUDIES, LAG_DAYS = 1000, 30  # after which a study joins the baseline
+BATCH = 250  # studies that the baseline grows by: all tables are built anew then
 _MOST_NOTICES = 500  # categories that a family remembers having told
 CLEARING = ("false-alarm", "data-fixed")  # resolutions after which the channel's evidence begins anew
 
@@ -24,7 +26,8 @@ class Course:
 
     `baseline`: the accepted one's row, 0 for none; `version`: of it, as it has grown. `units`: since the start or the
     baseline. `day`, `patients`: of the newest day, to count each patient once. `parts`: the detectors; `channels`: the
-    names of theirs, in order. `noticed`: new categories that were told. `waiting`: (day, how many) that may join the
+    names of theirs, in order. `noticed`: new categories, and fields that a
+    device sends anew, that were told. `waiting`: (day, how many) that may join the
     baseline; `joined`: seq after which they came, and `joined_from` one before that day began. `day_start`: seq before
     the newest day began. `keep`: no alarm since they began to wait was more than a false one.
     """
@@ -98,32 +101,33 @@ def advance(normal: Normal | None, course: Course, seen: Observation) -> tuple[C
     counts = units.counts(seen)
     if not counts and seen.seen.get(PATIENT) is not None:
         return course, []
+    changed: dict[str, Any] = {}
     if counts:
         start = seen.seq - 1 if units.day != course.day else course.day_start
-        course = replace(course, units=course.units + 1, day=units.day, patients=tuple(sorted(units.patients)),
-                         day_start=start)  # fmt: skip
+        changed = {"units": course.units + 1, "day": units.day, "patients": tuple(sorted(units.patients)),
+                   "day_start": start}  # fmt: skip
     if normal is None:
-        return course, []
-    frozen, told = course.frozen, []
-    parts, noticed = dict(course.parts), course.noticed
-    for part, values in normal.see(seen.seen).items():
-        watched = normal.parts[part]
+        return (replace(course, **changed) if changed else course), []
+    frozen, told = course.frozen, list[Happening]()
+    parts, noticed, values = dict(course.parts), course.noticed, normal.see(seen.seen)
+    new: list[tuple[str, str, str, str]] = []
+    for part, watched in normal.parts.items():
         parts[part], reading = detectors.step(watched, course.parts[part], values)
-        for channel, value in reading.new:
-            word = f"{channel}={value}"
-            if word not in noticed and len(noticed) < _MOST_NOTICES:
-                noticed = (*noticed, word)
-                told.append(Happening("notice", part, channel, seen.seq, seen.at, seen.study_uid, value))
+        new += [(part, channel, value, f"{channel}={value}") for channel, value in reading.new]
         for change in reading.changes:
-            index = watched.names.index(change.channel)
             kind = {ALARM: "opened", WATCH: "watch"}.get(change.after, "cleared" if change.before == ALARM else "")
             if kind:
                 why = "its evidence fell below a hundredth of the threshold" if kind == "cleared" else ""
                 told.append(Happening(kind, part, change.channel, seen.seq, seen.at, seen.study_uid, why,
-                                      float(reading.standing[index]), change.alone))  # fmt: skip
-    course = replace(course, parts=parts, noticed=noticed)
+                                      change.standing, change.alone))  # fmt: skip
+    new += [(kinds.MODEL, name, value, name) for name, value in normal.news(seen.seen)]
+    for part, channel, value, word in new:
+        if word not in noticed and len(noticed) < _MOST_NOTICES:
+            noticed = (*noticed, word)
+            told.append(Happening("notice", part, channel, seen.seq, seen.at, seen.study_uid, value))
     if counts:
-        course = replace(course, waiting=_waits(course.waiting, day_of(seen.at)))
+        changed["waiting"] = _waits(course.waiting, day_of(seen.at))
+    course = replace(course, parts=parts, noticed=noticed, **changed)
     return _thawed(course, frozen, keep=False, seq=seen.seq), told
 
 

@@ -22,23 +22,14 @@ def step(evidence: Floats, e: Floats, gain: Floats | float, cap: Floats | float)
     `cap`: R never exceeds it, which keeps the guarantee and lets R come down again after an alarm. Only +, * and min of
     single numbers, so that a replay is the same to the bit.
     """
-    return np.minimum((evidence + gain) * e, cap)
+    return np.minimum(grow(evidence, e, gain), cap)
+
+
+def grow(evidence: Floats, e: Floats, gain: Floats | float) -> Floats:
+    """The same without a cap, for evidence that is known to be far from it."""
+    return (evidence + gain) * e
 
 
 def average(evidence: Floats, weights: Floats) -> Floats:
     """The statistic: the weighted average of the bets (last axis); weights are >= 0 and add up to 1 or less."""
     return np.add.reduce(evidence * weights, axis=-1)
-
-
-def run(e: Floats, weights: Floats, start: Floats | None = None) -> tuple[Floats, Floats]:
-    """The statistic after each of many observations, and R after the last.
-
-    `e`: (observations, bets). For reports and charts of a single channel; no cap, so that at most some 10,000
-    observations after a strong change can be given before R exceeds what a number can hold.
-    """
-    evidence = np.zeros(e.shape[-1]) if start is None else start
-    statistic = np.empty(len(e))
-    for index, row in enumerate(e):
-        evidence = (evidence + 1.0) * row
-        statistic[index] = (evidence * weights).sum()
-    return statistic, evidence

@@ -6,6 +6,7 @@ ratio is divided by its own mean over the baseline, so that the bet holds also w
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from node.watch.detector import Floats
 
 SPEEDS = np.array([1 / 60, 1 / 200])  # of the running means
 WEIGHTS = np.array([0.5, 0.5])
-_SPEEDS = SPEEDS[:, None]
 EVERY = 8  # observations between two looks at the baseline
+_TAKEN = SPEEDS[:, None] * (1 - SPEEDS[:, None]) ** np.arange(EVERY)[::-1]  # (speeds, observations)
+_LEFT = (1 - SPEEDS[:, None]) ** EVERY
+_OLD = 8000  # observations; a running mean of more has all of its level
 _LONGEST = 1.5  # of mu, in standard deviations
 _NORMALISER = 512  # vectors of the baseline that a bet is normalised on
 _FOUND = 0.5  # of the error of the baseline's mean
@@ -32,14 +35,12 @@ class Whitening:
     mean: Floats
     matrix: Floats
 
-    def apply(self, x: Floats) -> Floats:
-        """(..., D) -> (..., parts), each cut at +-6."""
-        return np.clip((x - self.mean) @ self.matrix.T, -_WIDEST, _WIDEST)
-
-    def distance(self, x: Floats) -> Floats:
-        """Root of the mean square of the parts: how far from the middle of the baseline, for the channel of tails."""
+    def apply(self, x: Floats) -> tuple[Floats, Floats]:
+        """(..., D) -> (..., parts), each cut at +-6; and (...), the root of the mean square of the parts: how far from
+        the middle of the baseline, for the channel of tails."""
         z = (x - self.mean) @ self.matrix.T
-        return np.sqrt((z * z).mean(axis=-1))
+        distance = np.sqrt(np.add.reduce(z * z, axis=-1) / z.shape[-1])
+        return np.minimum(np.maximum(z, -_WIDEST), _WIDEST), distance
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists."""
@@ -67,7 +68,8 @@ class Normal:
     """What whitened vectors are while nothing has changed. `size`: studies of the baseline.
 
     `design`: (parts,) design effects; each part is multiplied by `scale`, 1 / root of its own, so that sums over many
-    days have variance 1 for each study again. `sample`: (parts, n), so scaled, or None for standard normal ones.
+    days have variance 1 for each study again; `inverse`: 1 / `design`. `sample`: (parts, n), so scaled, or None for
+    standard normal ones.
     """
 
     parts: int
@@ -75,6 +77,7 @@ class Normal:
     size: float
     design: Floats
     scale: Floats
+    inverse: Floats
 
     @classmethod
     def of(cls, z: Floats, size: float, design: Floats | None = None) -> Normal:
@@ -84,21 +87,23 @@ class Normal:
         some = (some - some.mean(axis=0)) * (z.std(axis=0) / spread) + z.mean(axis=0)
         design = np.ones(z.shape[1]) if design is None else design
         scale = 1 / np.sqrt(design)
-        return cls(z.shape[1], np.ascontiguousarray((some * scale).T), size, design, scale)
+        return cls(z.shape[1], np.ascontiguousarray((some * scale).T), size, design, scale, 1 / design)
 
     @classmethod
     def standard(cls, parts: int) -> Normal:
         """Where the law is known to be standard normal, and studies independent."""
-        return cls(parts, None, math.inf, np.ones(parts), np.ones(parts))
+        return cls(parts, None, math.inf, np.ones(parts), np.ones(parts), np.ones(parts))
 
 
 class Learnt(NamedTuple):
-    """State. `means`: (..., speeds, parts); `mu`: the alternatives of now; `half`: log of what they are divided by."""
+    """State. `means`: (..., speeds, parts), up to `recent`: the vectors since the last look at the baseline, which the
+    means have not taken in; `mu`: the alternatives of now; `half`: log of what they are divided by."""
 
     studies: int
     means: Floats
     mu: Floats
     half: Floats
+    recent: tuple[Floats, ...] = ()
 
     @classmethod
     def nothing(cls, parts: int, streams: tuple[int, ...] = ()) -> Learnt:
@@ -113,12 +118,14 @@ class Learnt(NamedTuple):
             "means": self.means.tolist(),
             "mu": self.mu.tolist(),
             "half": self.half.tolist(),
+            "recent": [one.tolist() for one in self.recent],
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Learnt:
         """What `to_json` gave."""
-        return cls(int(data["studies"]), *(np.array(data[key]) for key in ("means", "mu", "half")))
+        means, mu, half = (np.array(data[key]) for key in ("means", "mu", "half"))
+        return cls(int(data["studies"]), means, mu, half, tuple(np.array(one) for one in data["recent"]))
 
 
 def bet(state: Learnt, z: Floats, normal: Normal) -> tuple[Learnt, Floats]:
@@ -126,28 +133,33 @@ def bet(state: Learnt, z: Floats, normal: Normal) -> tuple[Learnt, Floats]:
 
     The bet depends on earlier vectors only.
     """
-    column = (z * normal.scale)[..., None, :]
-    e = np.exp(np.add.reduce(state.mu * column, axis=-1) - state.half)
-    means = state.means + _SPEEDS * (column - state.means)
-    count = state.studies + 1
-    mu, half = state.mu, state.half
-    if count % EVERY == 0:
-        mu = _alternatives(means, count)
-        half = _log_mean(mu, normal)
-    return Learnt(count, means, mu, half), e
+    scaled = z * normal.scale
+    e = np.exp((state.mu @ scaled[..., None])[..., 0] - state.half)
+    count, recent = state.studies + 1, (*state.recent, scaled)
+    if len(recent) < EVERY:
+        return Learnt(count, state.means, state.mu, state.half, recent), e
+    # Exponential running means after all of them at once: the newest weighs `speed`, each one before it less.
+    means = _LEFT * state.means + _TAKEN @ np.stack(recent, axis=-2)
+    mu = _alternatives(means, count)
+    return Learnt(count, means, mu, _log_mean(mu, normal)), e
+
+
+@functools.lru_cache(1024)
+def _young(count: int) -> tuple[Floats, Floats]:
+    """Of an exponential mean of `count` terms that began at 0: what it has of its level (speeds, 1), and its noise."""
+    kept = 1 - (1 - SPEEDS) ** count
+    noise = SPEEDS / (2 - SPEEDS) * (1 - (1 - SPEEDS) ** (2 * count)) / kept**2
+    return kept[:, None], noise
 
 
 def _alternatives(means: Floats, count: int) -> Floats:
     """The running means without the part of their length that is noise (James and Stein), and not too long."""
-    parts = means.shape[-1]
-    # An exponential mean of `count` terms that began at 0: its noise, and what it still lacks of its level.
-    kept = 1 - (1 - SPEEDS) ** count
-    noise = SPEEDS / (2 - SPEEDS) * (1 - (1 - SPEEDS) ** (2 * count)) / kept**2
-    level = means / kept[:, None]
-    square = (level * level).sum(axis=-1)
-    shrunk = np.maximum(0.0, 1 - max(parts - 2, 1) * noise / np.maximum(square, 1e-12))
-    length = shrunk * np.sqrt(square)
-    return level * (shrunk * np.minimum(1.0, _LONGEST / np.maximum(length, 1e-12)))[..., None]
+    kept, noise = _young(min(count, _OLD))
+    level = means / kept
+    square = np.maximum(np.add.reduce(level * level, axis=-1), 1e-12)
+    shrunk = np.maximum(0.0, 1 - max(means.shape[-1] - 2, 1) * noise / square)
+    length = np.maximum(shrunk * np.sqrt(square), 1e-12)
+    return level * (shrunk * np.minimum(1.0, _LONGEST / length))[..., None]
 
 
 def _log_mean(mu: Floats, normal: Normal) -> Floats:
@@ -157,10 +169,11 @@ def _log_mean(mu: Floats, normal: Normal) -> Floats:
     it was seen to find about half of it. Where days cluster the mean is raised to the power of the design effect along
     mu, as `bets.tempered` does.
     """
-    square = (mu * mu).sum(axis=-1)
+    squares = mu * mu
+    square = np.add.reduce(squares, axis=-1)
     if normal.sample is None:
         return square / 2
-    value = np.log(np.exp(mu @ normal.sample).mean(axis=-1))
-    along = square / np.maximum((mu * mu / normal.design).sum(axis=-1), 1e-12)
+    value = np.log(np.add.reduce(np.exp(mu @ normal.sample), axis=-1) / normal.sample.shape[-1])
+    along = square / np.maximum(squares @ normal.inverse, 1e-12)
     guard = _FOUND * math.sqrt(normal.parts / normal.size) * np.sqrt(square)
     return value * np.maximum(along, 1.0) + guard

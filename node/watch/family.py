@@ -6,18 +6,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from node.watch import detector, embedding
-from node.watch.channels import Category, Channel, Concordance, Event, Number, Vector, rate_of, weights_of
+from node.watch.channels import (
+    Category,
+    Channel,
+    Concordance,
+    Event,
+    Labelled,
+    Number,
+    Probability,
+    Vector,
+    category_of,
+    rate_of,
+    weights_of,
+)
 from node.watch.detector import Floats
 from node.watch.ranks import draw
 
 QUIET, WATCH, ALARM = "quiet", "watch", "alarm"
 BUDGET = 2.0  # false alarms a year, of one model at one site
+ARITHMETIC = 2  # what a state counts with; raise it with every change that gives other bits
 _WATCH, _CLEAR = 0.1, 0.01  # of the threshold
 _CAP = 10.0  # times what one bet alone needs to raise the alarm
 
@@ -48,29 +60,44 @@ class Family:
         self.widest = max(len(one) for one in bets)
         total = sum(channel.weight for channel in channels)
         self.shares = np.array([channel.weight / total for channel in channels])
-        # Of each bet in the family's statistic; bets that only fill up a row weigh nothing.
+        # Of each bet in the family's statistic; bets that only fill up a row weigh nothing, and have no evidence.
         self.weights = np.zeros((len(channels), self.widest))
-        # A row for each symbol of each channel: e-values, last what R gains before the bet. Row 0: nothing was seen.
-        rows: list[Floats] = [np.append(np.ones(self.widest), 0.0)[None]]
-        self.plan: list[tuple[int, str, int, Callable[[Any, float], int] | None, int, Any]] = []
-        at = 1
-        for index, (channel, of_bets) in enumerate(zip(channels, bets, strict=True)):
-            self.weights[index, : len(of_bets)] = self.shares[index] * of_bets
-            symbol, unseen = None, -1
-            if isinstance(channel, Number | Category | Event | Concordance):
-                symbol = channel.symbol
-                unseen = len(channel.codes) if isinstance(channel, Category) else -1
-                filled = np.ones((len(channel.bets.table), self.widest + 1))
-                filled[:, : len(of_bets)] = channel.bets.table
-                filled[:, -1] = 1 / rate_of(channel)
-                rows.append(filled)
-            self.plan.append((index, channel.name, at, symbol, unseen, channel))
-            at = sum(len(one) for one in rows)
-        self.table = np.concatenate(rows)
+        self._lay(bets)
         self.quiet = (QUIET,) * len(channels)
         self.cap = np.full(self.weights.shape, 1.0)
         placed = self.weights > 0
         self.cap[placed] = _CAP * threshold / self.weights[placed]
+        self.flat = self.weights.ravel()
+
+    def _lay(self, bets: Sequence[Floats]) -> None:
+        """One table of all channels: a row of e-values for each symbol, and what R gains before the bet. Row 0: nothing
+        was seen. What each channel needs of a study is laid out by kind, since a study goes through all of it."""
+        rows: list[Floats] = [np.ones((1, self.widest))]
+        gains: list[Floats] = [np.zeros(1)]
+        self.ranked: list[tuple[int, str, int, Callable[[Any, float], int]]] = []
+        self.sorted: list[tuple[int, str, int, Mapping[str, int], int]] = []
+        self.asked: list[tuple[int, str, int, Callable[[Any, float], int]]] = []
+        self.direct: list[tuple[int, str, int, Probability | Labelled | Vector]] = []
+        at = 1
+        for index, (channel, of_bets) in enumerate(zip(self.channels, bets, strict=True)):
+            self.weights[index, : len(of_bets)] = self.shares[index] * of_bets
+            if isinstance(channel, Number | Category | Event | Concordance):
+                filled = np.zeros((len(channel.bets.table), self.widest))
+                filled[:, : len(of_bets)] = channel.bets.table
+            else:
+                filled = np.zeros((1, self.widest))  # its e-values come from a formula
+            rows.append(filled)
+            gains.append(np.full(len(filled), 1 / rate_of(channel)))
+            if isinstance(channel, Number):
+                self.ranked.append((index, channel.name, at, channel.symbol))
+            elif isinstance(channel, Category):
+                self.sorted.append((index, channel.name, at, channel.codes, len(channel.codes)))
+            elif isinstance(channel, Event | Concordance):
+                self.asked.append((index, channel.name, at, channel.symbol))
+            else:
+                self.direct.append((index, channel.name, at, channel))
+            at += len(filled)
+        self.table, self.gains = np.concatenate(rows), np.concatenate(gains)
 
     def start(self) -> State:
         """Before the first study, or after a new baseline."""
@@ -103,58 +130,83 @@ class State(NamedTuple):
         return cls(int(data["studies"]), np.array(data["evidence"]), tuple(data["levels"]), learnt)
 
 
-@dataclass(frozen=True)
-class Change:
-    """A channel went from one level to another. `alone`: it reached the threshold by itself, not only with others."""
+class Change(NamedTuple):
+    """A channel went from one level to another. `standing`: its part of the statistic, to be held against the
+    threshold; `alone`: it reached the threshold by itself, not only with others."""
 
     channel: str
     before: str
     after: str
+    standing: float
     alone: bool = True
 
 
 class Reading(NamedTuple):
-    """After one study. `standing`: each channel's part of the statistic, to be held against the threshold.
-
-    `statistic`: their sum over channels without an open alarm. `new`: categories that the baseline has never seen.
-    """
+    """After one study. `statistic`: of all channels without an open alarm; `new`: categories that the baseline has
+    never seen."""
 
     statistic: float
-    standing: Floats
     changes: tuple[Change, ...]
     new: tuple[tuple[str, str], ...]
 
 
+def standing(family: Family, state: State) -> Floats:
+    """Each channel's part of the statistic; the threshold holds for their sum."""
+    return detector.average(state.evidence, family.weights)
+
+
+def ratios(family: Family, state: State) -> dict[str, float]:
+    """Each channel's part of the statistic by the threshold, to six digits: 1 is an alarm."""
+    parts = (standing(family, state) / family.threshold).tolist()
+    return {name: float(f"{part:.6g}") for name, part in zip(family.names, parts, strict=True)}
+
+
 def step(family: Family, state: State, seen: Mapping[str, Any]) -> tuple[State, Reading]:
     """One study. `seen`: channel -> value; None is missing; a channel that is not named had nothing to observe."""
-    tie = draw(family.seed, state.studies)
-    rows = [0] * len(family.plan)
-    direct: list[tuple[int, Floats, Any]] = []
+    tie, get = draw(family.seed, state.studies), seen.get
+    rows = [0] * len(family.channels)
     new: list[tuple[str, str]] = []
-    learnt = state.learnt
-    for index, name, offset, symbol, unseen, channel in family.plan:
-        value = seen.get(name, seen)  # `seen` itself stands for: not named
-        if value is seen or (value is None and not isinstance(channel, Number | Category)):
-            continue
-        if symbol is not None:
-            row = symbol(value, tie)
-            if row == unseen:
+    for index, name, at, symbol in family.ranked:
+        value = get(name, seen)  # `seen` itself stands for: not named
+        if value is not seen:
+            rows[index] = at + symbol(value, tie)
+    for index, name, at, codes, unseen in family.sorted:
+        value = get(name, seen)
+        if value is not seen:
+            code = codes.get(category_of(value), unseen)
+            if code == unseen:
                 new.append((name, str(value)))
-            rows[index] = offset + row
-        elif isinstance(channel, Vector):
+            rows[index] = at + code
+    for index, name, at, symbol in family.asked:
+        value = get(name)
+        if value is not None:
+            rows[index] = at + symbol(value, tie)
+    learnt = state.learnt
+    placed: list[tuple[int, Floats | list[float]]] = []
+    for index, name, at, channel in family.direct:
+        value = get(name)
+        if value is None:
+            continue
+        rows[index] = at
+        if isinstance(channel, Vector):
             after, e = embedding.bet(learnt[name], np.array(value, dtype=float), channel.normal)
             learnt = {**learnt, name: after}
-            direct.append((index, e, channel))
+            placed.append((index, e))
         else:
-            direct.append((index, channel.e(value), channel))
-    taken = family.table.take(rows, axis=0)
-    for index, e, channel in direct:
-        taken[index, : len(e)] = e
-        taken[index, -1] = 1 / rate_of(channel)
-    evidence = detector.step(state.evidence, taken[:, :-1], taken[:, -1:], family.cap)
-    standing = detector.average(evidence, family.weights)
-    levels, changes, statistic = _levels(family, state.levels, standing)
-    return State(state.studies + 1, evidence, levels, learnt), Reading(statistic, standing, changes, tuple(new))
+            placed.append((index, channel.e(value)))
+    chosen = np.array(rows)
+    taken = family.table.take(chosen, axis=0)
+    for index, e_values in placed:
+        taken[index, : len(e_values)] = e_values
+    evidence = detector.grow(state.evidence, taken, family.gains.take(chosen)[:, None])
+    total = float(evidence.ravel().dot(family.flat))
+    studies = state.studies + 1
+    if total < _WATCH * family.threshold and state.levels == family.quiet:
+        # No bet is near its cap, which is at ten times the threshold by itself.
+        return State(studies, evidence, state.levels, learnt), Reading(total, (), tuple(new))
+    evidence = np.minimum(evidence, family.cap)
+    levels, changes, statistic = _levels(family, state.levels, detector.average(evidence, family.weights))
+    return State(studies, evidence, levels, learnt), Reading(statistic, changes, tuple(new))
 
 
 def _levels(
@@ -162,8 +214,6 @@ def _levels(
 ) -> tuple[tuple[str, ...], tuple[Change, ...], float]:
     """Levels after this study: watch from h/10, alarm from h, and back only below h/100."""
     h = family.threshold
-    if before == family.quiet and (total := float(np.add.reduce(standing))) < _WATCH * h:
-        return before, (), total
     values = standing.tolist()
     closed = [index for index, level in enumerate(before) if level != ALARM]
     statistic = float(sum(values[index] for index in closed))
@@ -180,7 +230,7 @@ def _levels(
         leading = max(closed, key=lambda index: values[index])  # no one alone, all together
         after[leading] = ALARM
     changes = tuple(
-        Change(name, old, now, alone=index != leading)
+        Change(name, old, now, values[index], alone=index != leading)
         for index, (name, old, now) in enumerate(zip(family.names, before, after, strict=True))
         if old != now
     )

@@ -7,7 +7,7 @@ a baseline knows it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from node.watch.baseline import Baseline
 from node.watch.channels import Category, Channel, Concordance, Event, Number, Probability
 
 MODEL, SERVICE = "model", "service"  # the parts of a family, each with its own budget of false alarms
+DEVICE = "device."
 EMBEDDING, DISTANCE = "embedding", "embedding.distance"
 LABELLED, CONCORDANCE, REVIEW = "labelled.", "concordance.", "review."  # what labels and reviews observe
 _OF_GROUP = re.compile(r"^[a-z-]+\..+\.(?=(labelled|concordance|review)\.)")  # sex.F.labelled.nodule
@@ -39,7 +40,7 @@ class Rule:
 
 RULES = (
     Rule("completeness.", 1, 2.0),
-    Rule("device.", 2, 2.0),
+    Rule(DEVICE, 2, 2.0),
     Rule("acquisition.", 3, 1.0),
     Rule("pixels.", 4, 1.0),
     Rule(EMBEDDING, 5, 1.0),
@@ -161,7 +162,7 @@ def _labelled(baseline: Baseline, name: str, known: list[Any], rule: Rule) -> li
 
 def groups_of(columns: Mapping[str, Any]) -> list[str]:
     """The features by which studies are told apart."""
-    devices = sorted(name for name in columns if name.startswith("device."))
+    devices = sorted(name for name in columns if name.startswith(DEVICE))
     models = [name for name in devices if "model" in name.lower()]
     return [name for name in ("patient.sex", "patient.age-band") if name in columns] + (models or devices)[:1]
 
@@ -197,19 +198,17 @@ def _of_group(channel: Event | Probability, by: str, value: str, share: float) -
     return replace(channel, name=name)
 
 
-def seen_of(raw: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """The values of the channels `names` that follow from the features of one study: prevalence and subgroups."""
-    seen = dict(raw)
+def followers(names: Iterable[str]) -> list[tuple[str, str, str | None, str]]:
+    """Of the channels `names` those that follow from another feature, prevalence and subgroups: (channel, feature, by,
+    value); of a subgroup only where the feature `by` has that value."""
+    found: list[tuple[str, str, str | None, str]] = []
     for name in names:
         base, _, group = name.partition("@")
         feature = f"{base.removesuffix('.prevalence')}.p" if base.endswith(".prevalence") else base
-        if group:
-            by, _, value = group.partition("=")
-            if raw.get(by) is not None and str(raw[by]) == value and raw.get(feature) is not None:
-                seen[name] = raw[feature]
-        elif feature != base and feature in raw:
-            seen[name] = raw[feature]
-    return seen
+        by, _, value = group.partition("=")
+        if feature != name:
+            found.append((name, feature, by or None, value))
+    return found
 
 
 def kind_of(channel: Channel) -> str:

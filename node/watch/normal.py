@@ -15,6 +15,7 @@ from node.watch.channels import Number, Probability
 from node.watch.embedding import Whitening, whitening
 from node.watch.family import Family, State
 from node.watch.observe import PATIENT
+from node.watch.ranks import is_missing
 
 _PARTS = 16  # of the embedding
 _FEWEST_VECTORS = 50
@@ -34,17 +35,27 @@ class Normal:
         if not made[kinds.MODEL]:
             raise ValueError("the baseline has no feature that can be watched")
         self.parts = {part: Family(found, thresholds[part], seed=key) for part, found in made.items() if found}
-        self._numbers = {one.name for found in made.values() for one in found if isinstance(one, Number | Probability)}
+        every = [one for found in made.values() for one in found]
+        self._numbers = tuple(one.name for one in every if isinstance(one, Number | Probability))
+        self._follow = kinds.followers(one.name for one in every)
+        self._known = frozenset(name for name in baseline.columns if baseline.known(name))
 
-    def see(self, raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """For each part the values of its channels, from the features of one study, a label or a review."""
+    def see(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of all channels, from the features of one study, a label or a review."""
         seen = observed(raw, self.white)
-        found = {part: kinds.seen_of(seen, family.names) for part, family in self.parts.items()}
-        for values in found.values():
-            for name in self._numbers & values.keys():
-                if isinstance(values[name], str | list):  # it was a number once: as good as missing
-                    values[name] = None
-        return found
+        for name, feature, by, value in self._follow:
+            if seen.get(feature) is not None and (by is None or (seen.get(by) is not None and str(seen[by]) == value)):
+                seen[name] = seen[feature]
+        for name in self._numbers:
+            if isinstance(seen.get(name), str | list):  # it was a number once: as good as missing
+                seen[name] = None
+        return seen
+
+    def news(self, raw: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """(feature, value) of what a device says of itself now and no study of the baseline had: no channel watches
+        it."""
+        fresh = [name for name in raw.keys() - self._known if name.startswith(kinds.DEVICE)]
+        return [(name, str(raw[name])) for name in sorted(fresh) if not is_missing(raw[name])]
 
     def grown(self, baseline: Baseline) -> Normal:
         """The same with a baseline that has grown; the thresholds stay those that a person accepted."""
@@ -89,9 +100,10 @@ def observed(raw: Mapping[str, Any], white: Whitening | None) -> dict[str, Any]:
     vector = raw.get(kinds.EMBEDDING)
     if white is not None and kinds.EMBEDDING in raw:
         right = isinstance(vector, list) and len(vector) == len(white.mean)
-        x = np.array(vector, dtype=float) if right else None
-        seen[kinds.EMBEDDING] = None if x is None else white.apply(x).tolist()
-        seen[kinds.DISTANCE] = None if x is None else float(white.distance(x))
+        seen[kinds.EMBEDDING] = seen[kinds.DISTANCE] = None
+        if right:
+            z, distance = white.apply(np.array(vector, dtype=float))
+            seen[kinds.EMBEDDING], seen[kinds.DISTANCE] = z.tolist(), float(distance)
     return seen
 
 

@@ -47,12 +47,15 @@ def day_of(at: float) -> int:
 
 
 def read(
-    connection: sa.Connection, after: int, types: Sequence[str], limit: int | None = None, upto: int | None = None
-) -> list[Event]:
-    """Events of some types with after < seq <= upto, oldest first, at most `limit`."""
+    connection: sa.Connection, after: int, types: Sequence[str], limit: int | None = None, upto: int | None = None,
+    object_: str | None = None,
+) -> list[Event]:  # fmt: skip
+    """Events of some types, of all objects or one, with after < seq <= upto, oldest first, at most `limit`."""
     query = sa.select(events).where(events.c.seq > after, events.c.type.in_(types)).order_by(events.c.seq).limit(limit)
     if upto is not None:
         query = query.where(events.c.seq <= upto)
+    if object_ is not None:
+        query = query.where(events.c.object == object_)
     return [
         Event(row.seq, row.at, row.type, row.actor, row.object, json.loads(row.body), row.prev_hash, row.hash)
         for row in connection.execute(query)
@@ -141,20 +144,19 @@ def _family(connection: sa.Connection, event: Event, site: str, last: Families) 
     if event.type == "job.done":
         last[pipeline] = family_of(pipeline, event.body.get("model", {}), site)
     elif pipeline not in last:
-        model = _last_model(connection, pipeline, event.seq)
+        model = last_model(connection, pipeline, event.seq)
         if model is None:
             return None  # it never ran yet: there is nothing to belong to
         last[pipeline] = family_of(pipeline, model, site)
     return last[pipeline]
 
 
-def _last_model(connection: sa.Connection, pipeline: str, before: int) -> Mapping[str, Any] | None:
+def last_model(connection: sa.Connection, pipeline: str, before: int | None = None) -> Mapping[str, Any] | None:
+    """The model of the last done job of a pipeline or variant, before an event or of all; None: it never ran."""
     of_pipeline = events.c.body.contains(f'"pipeline":"{pipeline}"', autoescape=True)
-    query = (
-        sa.select(events.c.body)
-        .where(events.c.seq < before, events.c.type == "job.done", of_pipeline)
-        .order_by(events.c.seq.desc())
-    )
+    query = sa.select(events.c.body).where(events.c.type == "job.done", of_pipeline).order_by(events.c.seq.desc())
+    if before is not None:
+        query = query.where(events.c.seq < before)
     for text in connection.execute(query).scalars():
         body = json.loads(text)
         if body.get("pipeline") == pipeline:

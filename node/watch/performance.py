@@ -1,6 +1,6 @@
 """The statistics of performance that people read: rates with intervals, calibration, and what probabilities promise.
 
-Rates: Wilson 1927. Calibration in the large and in the small: Cox 1958, as in Van Calster et al., "Calibration: the
+Calibration in the large and in the small: Cox 1958, as in Van Calster et al., "Calibration: the
 Achilles heel of predictive analytics", BMC Medicine 2019. Expected calibration error against what a calibrated model
 would show by chance: Broecker and Smith, "Increasing the reliability of reliability diagrams", 2007. Performance
 without labels: Bialek et al., "Estimating Model Performance Under Covariate Shift Without Labels", arXiv:2401.08348.
@@ -13,43 +13,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from node.watch.calibration import expected, observed_to_expected
+from node.rates import Rate, Z, rate
+from node.watch.calibration import observed_to_expected
 from node.watch.detector import Floats
 
-Z = 1.959964  # of 95 % intervals
 _CUT = 1e-6
 _BINS = 10
 _LEAST_IN_BIN = 10
-_DRAWS = 400
+_DRAWS, _FEWEST_DRAWS = 400, 100
+_NUMBERS = 4_000_000  # that all draws of one sample may take, if that is enough of them
+_AT_ONCE = 1_000_000  # numbers in memory
 _SEED = 20260101  # the same data always give the same intervals
 _MOST_STEPS = 50
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share `count` / `of` with its 95 % interval; the three are None where there is nothing to count."""
-
-    count: int
-    of: int
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-def rate(count: int, of: int) -> Rate:
-    """With the interval of Wilson (1927), which holds for small numbers and shares near 0 and 1. ValueError."""
-    if not 0 <= count <= of:
-        raise ValueError(f"{count} of {of} is no share")
-    if of == 0:
-        return Rate(0, 0, None, None, None)
-    share, square = count / of, Z * Z
-    middle = (share + square / (2 * of)) / (1 + square / of)
-    half = Z / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
-    # At 0 and at `of` the limit is that share itself, which rounding misses by a hair.
-    low = 0.0 if count == 0 else max(0.0, middle - half)
-    high = 1.0 if count == of else min(1.0, middle + half)
-    return Rate(count, of, share, low, high)
 
 
 @dataclass(frozen=True)
@@ -138,11 +115,12 @@ def _bins(size: int) -> int:
     return max(1, min(_BINS, size // _LEAST_IN_BIN))
 
 
-def _gap(p: Floats, y: Floats) -> float:
-    """Expected calibration error over bins with equally many studies: mean |observed - expected|, weighted."""
-    order = np.argsort(p, kind="stable")
-    parts = np.array_split(order, _bins(len(p)))
-    return float(sum(abs(y[part].sum() - p[part].sum()) for part in parts) / len(p))
+def _gaps(p: Floats, y: Floats) -> Floats:
+    """(samples, studies) each -> (samples,) expected calibration error over bins with equally many studies: mean
+    |observed - expected|, weighted. Probabilities ascend along the studies."""
+    studies = p.shape[1]
+    edges = np.linspace(0, studies, _bins(studies) + 1).astype(int)[:-1]
+    return np.asarray(np.abs(np.add.reduceat(y - p, edges, axis=1)).sum(axis=1) / studies)
 
 
 def _calibration_error(p: Floats, y: Floats) -> tuple[Estimate | None, float | None]:
@@ -151,44 +129,77 @@ def _calibration_error(p: Floats, y: Floats) -> tuple[Estimate | None, float | N
     The error of a sample is never 0, not even for a calibrated model, and a resample's is larger by about as much
     again; so the interval is the basic bootstrap's: twice the error less the quantiles of the resamples.
     """
-    if len(p) < 2 * _LEAST_IN_BIN:
+    size = len(p)
+    if size < 2 * _LEAST_IN_BIN:
         return None, None
     random = np.random.default_rng(_SEED)
-    here = _gap(p, y)
-    again = []
-    for _ in range(_DRAWS):
-        drawn = random.integers(0, len(p), len(p))
-        again.append(_gap(p[drawn], y[drawn]))
-    by_chance = [_gap(p, (random.random(len(p)) < p).astype(float)) for _ in range(_DRAWS)]
-    low, middle, high = (2 * here - float(np.quantile(again, q)) for q in (0.975, 0.5, 0.025))
-    return Estimate(max(0.0, middle), max(0.0, low), max(0.0, high)), float(np.quantile(by_chance, 0.95))
+    order = np.argsort(p, kind="stable")
+    p, y = p[order], y[order]
+    here = float(_gaps(p[None], y[None])[0])
+    again, by_chance = [], []
+    for start in range(0, _DRAWS, at_once := max(1, _AT_ONCE // size)):
+        draws = min(at_once, _DRAWS - start)
+        drawn = np.sort(random.integers(0, size, (draws, size)), axis=1)  # so that probabilities ascend
+        again.append(_gaps(p[drawn], y[drawn]))
+        by_chance.append(_gaps(np.broadcast_to(p, (draws, size)), (random.random((draws, size)) < p).astype(float)))
+    low, middle, high = (2 * here - float(np.quantile(np.concatenate(again), q)) for q in (0.975, 0.5, 0.025))
+    chance = float(np.quantile(np.concatenate(by_chance), 0.95))
+    return Estimate(max(0.0, middle), max(0.0, low), max(0.0, high)), chance
 
 
 @dataclass(frozen=True)
 class Promised:
     """Performance that calibrated probabilities promise of decisions, without a label (see the head of this module);
-    each None where its denominator is 0. It holds as far as the probabilities are calibrated."""
+    each None where its denominator is 0. It holds as far as the probabilities are calibrated. The limits are those
+    between which labels of as many such studies would lie 95 times of 100, if they are."""
 
     studies: int
-    prevalence: float | None
-    sensitivity: float | None
-    specificity: float | None
-    predictive_value: float | None
-    auroc: float | None
+    prevalence: Estimate | None
+    sensitivity: Estimate | None
+    specificity: Estimate | None
+    predictive_value: Estimate | None
+    auroc: Estimate | None
 
 
 def promised(p: Sequence[float], said: Sequence[bool]) -> Promised:
     """From stored probabilities and the decisions that were made on them, whatever their thresholds were."""
     stored, chosen = np.asarray(p, dtype=float), np.asarray(said, dtype=bool)
-    if len(stored) != len(chosen):
-        raise ValueError(f"{len(stored)} probabilities and {len(chosen)} decisions")
-    if not len(stored):
+    size = len(stored)
+    if size != len(chosen):
+        raise ValueError(f"{size} probabilities and {len(chosen)} decisions")
+    if not size:
         return Promised(0, None, None, None, None, None)
-    true, false = float(stored[chosen].sum()), float((1 - stored[chosen]).sum())
-    missed, right = float(stored[~chosen].sum()), float((1 - stored[~chosen]).sum())
+    values, at = np.unique(stored, return_inverse=True)
+    here = _shown(stored[None], chosen[None], at[None], len(values))[:, 0]
+    random = np.random.default_rng(_SEED)
+    draws, again = min(_DRAWS, max(_FEWEST_DRAWS, _NUMBERS // size)), []
+    for start in range(0, draws, at_once := max(1, _NUMBERS // (8 * size))):
+        drawn = random.integers(0, size, (min(at_once, draws - start), size))  # other studies of the same kind,
+        labels = (random.random(drawn.shape) < stored[drawn]).astype(float)  # with the labels that they may get
+        again.append(_shown(labels, chosen[drawn], at[drawn], len(values)))
+    return Promised(size, *(_within(one, drawn) for one, drawn in zip(here, np.hstack(again), strict=True)))
 
-    def part(one: float, other: float) -> float | None:
-        return one / (one + other) if one + other > 0 else None
 
-    return Promised(len(stored), float(stored.mean()), part(true, missed), part(right, false), part(true, false),
-                    expected(stored.tolist(), 0.5).auroc)  # fmt: skip
+def _shown(y: Floats, chosen: NDArray[np.bool_], at: NDArray[np.int64], values: int) -> Floats:
+    """(5, samples): prevalence, sensitivity, specificity, predictive value, AUROC; NaN where a denominator is 0.
+
+    `y`: (samples, studies), labels or their probabilities; `at`: which of so many `values` of p each study has.
+    """
+    samples = len(y)
+    cell = (at + values * np.arange(samples)[:, None]).ravel()
+    yes, no = (np.bincount(cell, side.ravel(), samples * values).reshape(samples, values) for side in (y, 1 - y))
+    true, false = (y * chosen).sum(axis=1), ((1 - y) * chosen).sum(axis=1)
+    positive, negative = yes.sum(axis=1), no.sum(axis=1)
+    # Pairs of which the one with the finding has the larger p, ties by half.
+    better = (yes * (np.cumsum(no, axis=1) - no / 2)).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.stack([y.mean(axis=1), true / positive, 1 - false / negative, true / (true + false),
+                         better / (positive * negative)])  # fmt: skip
+
+
+def _within(value: float, drawn: Floats) -> Estimate | None:
+    known = drawn[np.isfinite(drawn)]
+    if not np.isfinite(value) or not len(known):
+        return None
+    low, high = (float(np.quantile(known, q)) for q in (0.025, 0.975))
+    return Estimate(float(value), min(low, float(value)), max(high, float(value)))

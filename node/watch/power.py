@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from node.watch import detector, embedding
 from node.watch.bets import STEPS, Bets
 from node.watch.detector import Floats
+
+_STREAMS, _CAP = 20, 100.0  # of a simulation; times the threshold
 
 
 def delay(threshold: float, growth: float) -> float:
@@ -51,6 +54,26 @@ def moved(bets: Bets, shift: float = 0.0, scale: float = 1.0) -> Floats:
 def happened(share: float) -> Floats:
     """Shares of the two symbols of an event."""
     return np.array([1 - share, share])
+
+
+def learnt(normal: embedding.Normal, shift: float, threshold: float, within: int) -> float:
+    """Studies until the bet on embeddings has found that all of them moved by `shift` standard deviations, in a
+    direction of nobody's choosing: the mean of simulated streams of the baseline's own vectors; infinite where one in
+    ten streams takes more than `within`. `threshold`: the channel's own, h / w."""
+    rng = np.random.default_rng(17)
+    vectors = rng.standard_normal((256, normal.parts)) if normal.sample is None else (normal.sample.T / normal.scale)
+    way = rng.standard_normal((_STREAMS, normal.parts))
+    way *= shift / np.linalg.norm(way, axis=1, keepdims=True)
+    state = embedding.Learnt.nothing(normal.parts, (_STREAMS,))
+    evidence, first = np.zeros((_STREAMS, len(embedding.WEIGHTS))), np.full(_STREAMS, math.inf)
+    for count in range(1, within + 1):
+        state, e = embedding.bet(state, vectors[rng.integers(0, len(vectors), _STREAMS)] + way, normal)
+        evidence = detector.step(evidence, e, 1.0, _CAP * threshold)
+        first[(detector.average(evidence, embedding.WEIGHTS) >= threshold) & np.isinf(first)] = count
+        if np.isfinite(first).all():
+            break
+    late = np.isinf(first)
+    return math.inf if late.mean() > 0.1 else float(np.where(late, within, first).mean())
 
 
 def smallest(

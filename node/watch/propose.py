@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.errors import GiveUp
-from node.watch import bootstrap, family, kinds
+from node.watch import bootstrap, family, kinds, observe
 from node.watch.baseline import LARGEST
 from node.watch.normal import Normal, learn
 from node.watch.observation import Observation
@@ -32,8 +32,6 @@ class Proposal:
 
 def families(connection: sa.Connection, pipeline: str, site: str, sources: Mapping[str, Source]) -> dict[str, int]:
     """Families of a pipeline in the log (or the family of that very name), with how many observations each has."""
-    from node.watch import observe
-
     counts = Counter(key_of(one.family) for one in observe.observations(connection, 0, site, None, sources))
     return {name: count for name, count in counts.items() if pipeline in (name, name.partition("|")[0])}
 

@@ -29,7 +29,8 @@ def families(queries: Queries, config: Config) -> list[dict[str, Any]]:
         else:
             with queries.engine.connect().execution_options(reading=True) as connection:
                 normal = normal_of(connection, course)
-            told["channels"] = [vars(one) for one in sights.of_family(normal, course)]
+            summary = next(one["summary"] for one in queries.baselines(row["family"]) if one["id"] == course.baseline)
+            told["channels"] = [vars(one) for one in sights.of_family(normal, course, summary.get("sees", {}))]
             told["per_day"] = normal.per_day
             told["thresholds"] = normal.thresholds
             told["says"] = (

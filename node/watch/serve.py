@@ -16,10 +16,10 @@ from node.errors import TryAgain
 from node.queries import Queries
 from node.store import Cleared, Grown, NewAlarm, Notice, Step, Store
 from node.watch import account, kinds, limits, stop_rule, tell
-from node.watch.course import Course, Happening
+from node.watch.account import Past
+from node.watch.course import Happening
 from node.watch.normal import Normal, digest
 from node.watch.observe import Source, seconds
-from node.watch.stop_rule import SetMode
 from node.watch.watcher import Taken, Watcher
 
 log = logs.get(__name__)
@@ -30,22 +30,20 @@ _AFTER_FAILURE = 10.0  # seconds
 
 
 def serve(
-    config: Config, store: Store, queries: Queries, stop: threading.Event, sources: Mapping[str, Source],
-    set_mode: SetMode | None,
+    config: Config, store: Store, queries: Queries, stop: threading.Event, sources: Mapping[str, Source]
 ) -> None:  # fmt: skip
-    """Watch until `stop` is set. `sources`: what labels and reviews observe; `set_mode`: changes a route's mode."""
-    watch = Watch(config, store, queries, sources, set_mode)
+    """Watch until `stop` is set. `sources`: what labels and reviews observe."""
+    watch = Watch(config, store, queries, sources)
     while not stop.is_set():
         more = False
-        try:
-            more = watch.read_on()
-            if not more:
-                watch.look_around()
-        except TryAgain as error:
-            log.warning("watch waits", reason=error.reason)
-        except Exception as error:  # noqa: BLE001  the loop's one broad except: a defect must not end the watch
-            log.error("watch failed", error=type(error).__name__, where=logs.where(error))
-            stop.wait(_AFTER_FAILURE)
+        for turn in (watch.read_on, watch.look_around):  # what keeps one from its work does not keep the other
+            try:
+                more = bool(turn()) or more
+            except TryAgain as error:
+                log.warning("watch waits", reason=error.reason)
+            except Exception as error:  # noqa: BLE001  the loop's one broad except: a defect must not end the watch
+                log.error("watch failed", error=type(error).__name__, where=logs.where(error))
+                stop.wait(_AFTER_FAILURE)
         if not more:
             stop.wait(EVERY)
 
@@ -54,10 +52,9 @@ class Watch:
     """The loop's steps. What it holds in memory is what the database holds; after any failure it is read again."""
 
     def __init__(
-        self, config: Config, store: Store, queries: Queries, sources: Mapping[str, Source] | None = None,
-        set_mode: SetMode | None = None,
+        self, config: Config, store: Store, queries: Queries, sources: Mapping[str, Source] | None = None
     ) -> None:  # fmt: skip
-        self._config, self._store, self._queries, self._set_mode = config, store, queries, set_mode
+        self._config, self._store, self._queries = config, store, queries
         self.watcher = Watcher(config.watch.site, sources)
         self._loaded = False
         self._limits_at, self._around_at = 0.0, 0.0
@@ -96,7 +93,7 @@ class Watch:
         if watch.on_stop != "nothing":
             for alarm in self._queries.alarms(open_only=True):
                 if alarm["stop"] == "due":
-                    stop_rule.apply(self._config, self._store, alarm, self._set_mode)
+                    stop_rule.apply(self._config, self._store, self._queries, alarm)
         tell.send_due(self._store, watch)
 
     def look_at_limits(self) -> None:
@@ -118,22 +115,26 @@ class Watch:
                 log.info("alarm over", family=alarm["family"], channel=alarm["channel"])
 
     def _step(self, connection: sa.Connection, before: int, taken: Taken) -> Step:
-        happened = [
-            self._told(connection, family, normal, course, one) for family, normal, course, one in taken.happened
-        ]
+        pasts: dict[tuple[str, int], Past] = {}  # of one change several channels alarm at once
+        happened: list[NewAlarm | Cleared | Notice] = []
+        for family, normal, course, one in taken.happened:
+            key = family, course.accepted
+            if one.kind == "opened" and key not in pasts:
+                pasts[key] = account.past(connection, self.watcher, family, normal, course, taken.seq)
+            happened.append(self._told(family, normal, one, pasts.get(key)))
         happened += [_golden(event) for event in taken.golden]
-        states = {family: (taken.seq, text) for family, text in self.watcher.states(taken.moved).items()}
+        near = self.watcher.standings(taken.moved)
+        states = {
+            family: (taken.seq, text, near.get(family)) for family, text in self.watcher.states(taken.moved).items()
+        }
         grown = [self._grown(family, normal) for family, normal in taken.grown]
         own = self.watcher.own_state()
         return Step(before, taken.seq, own, states, happened, grown, self._config.watch.via)
 
-    def _told(
-        self, connection: sa.Connection, family: str, normal: Normal, course: Course, one: Happening
-    ) -> NewAlarm | Cleared | Notice:
-        if one.kind == "opened":
-            before = account.past(connection, self.watcher, family, course, one.seq)
-            story = account.story(normal, one, before, self._config.watch.stop_tolerance)
-            return NewAlarm(family, one.channel, "drift", one.seq, story, stop_rule.applies(story))
+    def _told(self, family: str, normal: Normal, one: Happening, past: Past | None) -> NewAlarm | Cleared | Notice:
+        if one.kind == "opened" and past is not None:
+            story = account.story(normal, one, past.upto(one.seq), self._config.watch.stop_tolerance)
+            return NewAlarm(family, one.channel, "drift", one.seq, story, bool(story.get("stop")))
         if one.kind == "cleared":
             return Cleared(family, one.channel or None, one.value)
         body = {"what": one.kind, "channel": one.channel, "seq": one.seq, "study_uid": one.study_uid}

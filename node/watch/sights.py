@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from node.watch import kinds, power
-from node.watch.channels import Category, Channel, Concordance, Event, Labelled, Number, Probability, rate_of
+from node.watch import family, kinds, power
+from node.watch.channels import Category, Channel, Concordance, Event, Labelled, Number, Probability, Vector, rate_of
 from node.watch.course import Course
 from node.watch.normal import Normal
 from node.watch.power import Sight
 
 HORIZON = 90.0  # days: what takes longer is called blind
 _SHIFTS = (0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # standard deviations
+_LONGEST = 2000  # studies that are simulated
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 _FACTORS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 
@@ -36,21 +37,49 @@ class Seen:
     days: float | None
 
 
-def of_family(normal: Normal, course: Course) -> list[Seen]:
-    """Every channel, in the order of the table of channels."""
+def of_family(normal: Normal, course: Course, simulated: Mapping[str, Any]) -> list[Seen]:
+    """Every channel, in the order of the table of channels. `simulated`: what `of_vectors` gave when the baseline was
+    built."""
     found = []
     for part, watched in normal.parts.items():
         state = course.parts[part]
-        standing = (state.evidence * watched.weights).sum(axis=-1)
+        standing = family.standing(watched, state)
         for index, channel in enumerate(watched.channels):
             h = watched.threshold / float(watched.shares[index])
             sees, sight = smallest(channel, h, normal)
+            if channel.name in simulated:
+                sees, sight = from_plain(simulated[channel.name])
             found.append(Seen(
                 channel.name, 9 if part == kinds.SERVICE else kinds.group_of(channel.name), kinds.kind_of(channel),
                 state.levels[index], float(standing[index]) / watched.threshold, sees,
                 sight.studies if sight else None, sight.days if sight else None,
             ))  # fmt: skip
     return sorted(found, key=lambda one: (one.group, one.channel))
+
+
+def of_vectors(normal: Normal) -> dict[str, Any]:
+    """Of the channels that learn where to look: the smallest shift that each finds within 90 days and 2,000 studies,
+    as plain data. Simulated, which takes a second: when a baseline is built."""
+    found: dict[str, Any] = {}
+    for watched in normal.parts.values():
+        for index, channel in enumerate(watched.channels):
+            if not isinstance(channel, Vector):
+                continue
+            h, within = watched.threshold / float(watched.shares[index]), int(min(HORIZON * normal.per_day, _LONGEST))
+            found[channel.name] = {"blind": _SHIFTS[-1], "within": within}
+            for shift in _SHIFTS[2:]:
+                studies = power.learnt(channel.normal, shift, h, within)
+                if math.isfinite(studies):
+                    found[channel.name] = {"shift": shift, "studies": studies, "days": studies / normal.per_day}
+                    break
+    return found
+
+
+def from_plain(found: Mapping[str, Any]) -> tuple[str, Sight | None]:
+    """What `of_vectors` found of one channel, in words, and its number."""
+    if "blind" in found:
+        return f"blind within {found['within']:,} studies, even to a shift of {found['blind']:g} sd", None
+    return f"a shift of {found['shift']:g} sd, of all studies", Sight(found["studies"], "", found["days"])
 
 
 def smallest(channel: Channel, h: float, normal: Normal) -> tuple[str, Sight | None]:
@@ -128,7 +157,7 @@ def smallest(channel: Channel, h: float, normal: Normal) -> tuple[str, Sight | N
             return power.sight(channel.bets, symbols, h * channel.rate, rate)
 
         return _told(see, normal, _FACTORS, "{:g} times the disagreement", rate)
-    return "learns where to look (docs/monitoring.md)", None
+    return "told when a baseline is built", None
 
 
 def _told(

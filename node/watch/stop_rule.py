@@ -5,49 +5,53 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from node import logs, variants
+from node import faults, logs, variants
 from node.config import Config
-from node.modes import Mode
 from node.queries import Queries
 from node.store import Store
+from node.watch import observe
 from pipelines import registry
 
 log = logs.get(__name__)
-SetMode = Callable[[str, Mode, str, str], Any]
-"""(route, mode, by, why): makes the release mode of a route at least as strict; Store.tighten."""
 
 
-def applies(story: Mapping[str, Any]) -> bool:
-    """Whether a drift alarm calls for it: labels and promised probabilities differ by more than the tolerance."""
-    return bool(story.get("stop"))
-
-
-def apply(config: Config, store: Store, alarm: Mapping[str, Any], set_mode: SetMode | None) -> None:
-    """What the site's policy (`on-stop`) says, once for each alarm: `review` holds the results of every route that runs
-    the pipeline, `mark` and `nothing` leave them; the audit log tells."""
-    pipeline = str(alarm["family"]).partition("|")[0].removeprefix("pipeline/")
-    routes = [route.name for route in config.routes if pipeline in route.pipelines]
+def apply(config: Config, store: Store, queries: Queries, alarm: Mapping[str, Any]) -> None:
+    """What the site's policy (`on-stop`) says, once for each alarm. A model that is not the live one concerns no route:
+    what a candidate makes is never sent, and a former model makes nothing."""
+    family = str(alarm["family"])
+    pipeline = registry.split(family.partition("|")[0].removeprefix("pipeline/"))[0]
+    with queries.engine.connect().execution_options(reading=True) as connection:
+        model = observe.last_model(connection, pipeline)
+    if model is None:
+        live = True
+    elif "|" in family:
+        live = observe.key_of(observe.family_of(pipeline, model, config.watch.site)) == family
+    else:  # of a golden set's run; its weights may be others than those of that name and version were
+        ran = alarm["story"].get("facts", {}).get("model", model)
+        live = all(ran.get(name) == model.get(name) for name in ("name", "version"))
     why = f"alarm {alarm['id']}: {alarm['story']['says']}"
-    held = []
-    if config.watch.on_stop == "review" and set_mode is not None:
-        for route in routes:
-            set_mode(route, "review", "watch", why)
-            held.append(route)
+    routes, held = _hold(config, store, pipeline if live else "", why)
+    faults.point("watch.held")
     store.settle_stop(int(alarm["id"]), {"policy": config.watch.on_stop, "routes": routes, "held": held})
     log.error("the stop-rule applies", alarm=alarm["id"], policy=config.watch.on_stop, routes=routes, held=held)
 
 
 def of_golden(config: Config, store: Store, queries: Queries) -> Callable[[str, str], None]:
-    """The stop-rule of the golden set: (pipeline or variant, why). By the same policy, for the live version only:
-    what a candidate makes is never sent."""
+    """The stop-rule of the golden set: (pipeline or variant, why). By the same policy, for the live version only."""
 
     def act(name: str, why: str) -> None:
         pipeline = registry.split(name)[0]
         live = variants.live(pipeline, queries.promoted()) == name
-        routes = [route.name for route in config.routes if live and pipeline in route.pipelines]
-        held = []
-        if config.watch.on_stop == "review":
-            held = [route for route in routes if store.tighten(route, "review", "watch", why)]
+        routes, held = _hold(config, store, pipeline if live else "", why)
         log.error("the stop-rule applies", pipeline=name, policy=config.watch.on_stop, routes=routes, held=held)
 
     return act
+
+
+def _hold(config: Config, store: Store, pipeline: str, why: str) -> tuple[list[str], list[str]]:
+    """The routes that run a pipeline, and those of them that were made stricter now: `review` holds their results,
+    `mark` and `nothing` leave them."""
+    routes = [route.name for route in config.routes if pipeline in route.pipelines]
+    if config.watch.on_stop != "review":
+        return routes, []
+    return routes, [route for route in routes if store.tighten(route, "review", "watch", why)]

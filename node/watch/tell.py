@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Any
 
-from node import __version__, logs
+from node import __version__, faults, logs
 from node.errors import GiveUp, TryAgain
 from node.retry import backoff
 from node.sections import Watch
@@ -26,15 +26,19 @@ _LONGEST = 900.0
 
 def send_due(store: Store, watch: Watch) -> int:
     """Send what is due; give how many went. Raises TryAgain when the database is away."""
-    sent = 0
+    sent, away = 0, set[str]()
     for message in store.due_messages():
+        if message.via in away:
+            continue  # one wait for a server that hangs, not one for each message: the log is to be read on
         reason: str | None = None
         due: float | None = None
         try:
             _send(message, watch)
+            faults.point("watch.sent")
             sent += 1
         except TryAgain as error:
             reason = error.reason
+            away.add(message.via)
             if message.attempts + 1 < _ATTEMPTS:
                 due = store.clock() + (error.after or backoff(message.attempts + 1, longest=_LONGEST))
         except GiveUp as error:
@@ -47,7 +51,7 @@ def send_due(store: Store, watch: Watch) -> int:
 
 def _send(message: Message, watch: Watch) -> None:
     if message.via == "webhook" and watch.webhook:
-        _post(watch.webhook, message.body)
+        _post(watch.webhook, {**message.body, "message": message.id})  # by which it can drop a second one
     elif message.via == "email" and watch.email_to:
         _mail(watch, message)
     else:

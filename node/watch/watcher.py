@@ -15,13 +15,14 @@ from node.watch import course as courses
 from node.watch import observe
 from node.watch.baseline import joined
 from node.watch.course import Course, Happening
+from node.watch.family import ARITHMETIC, ratios
 from node.watch.normal import Normal, digest, observed
 from node.watch.observation import Observation
 from node.watch.observe import JOBS, Families, Source, Units, day_of, key_of
+from node.watch_schema import ALL
 
 CONTROL = ("baseline.accepted", "alarm.resolved")
 GOLDEN = ("golden.mismatch", "golden.passed", "golden.accepted")  # runs of a pipeline's golden set
-ALL = "*"  # the row that says how far the log is read
 _AT_ONCE = 100  # events of one transaction
 
 
@@ -43,18 +44,26 @@ class Watcher:
     def __init__(self, site: str, sources: Mapping[str, Source] | None = None) -> None:
         """`sources`: what labels and reviews observe, by the event's type."""
         self.site, self.sources = site, dict(sources or {})
+        self._begin()
+        self.types = (*JOBS, *CONTROL, *GOLDEN, *self.sources)
+
+    def _begin(self) -> None:
         self.seq, self._looked = 0, 0
         self.courses: dict[str, Course] = {}
         self.normals: dict[str, Normal] = {}
         self.last: Families = {}
-        self.types = (*JOBS, *CONTROL, *GOLDEN, *self.sources)
+        self._owed: set[str] = set()  # families whose states are to be kept with the next step, moved or not
 
     def load(self, connection: sa.Connection) -> None:
-        """What the database says. ValueError: a baseline is not what was signed for."""
-        self.seq, self._looked, self.courses, self.normals, self.last = 0, 0, {}, {}, {}
+        """What the database says; what detectors left that count otherwise is gone through anew, from the log.
+        ValueError: a baseline is not what was signed for."""
+        self._begin()
         for row in connection.execute(sa.select(watch_states)):
             state = json.loads(row.state)
             if row.family == ALL:
+                if state.get("arithmetic") != ARITHMETIC:
+                    self._anew(connection, row.seq)
+                    return
                 self.seq = row.seq
                 self.last = {name: (one[0], one[1], one[2]) for name, one in state["last"].items()}
             else:
@@ -63,13 +72,28 @@ class Watcher:
             if course.baseline:
                 self.normals[family] = normal_of(connection, course)
 
+    def _anew(self, connection: sa.Connection, upto: int) -> None:
+        self._begin()
+        while self.take(connection, upto=upto) is not None:
+            pass  # what happened was told when it did
+        self.seq, self._owed = upto, set(self.courses)
+
     def states(self, families: set[str]) -> dict[str, str]:
         """The states to be kept, as text."""
         return {family: _text(self.courses[family].to_json()) for family in sorted(families)}
 
+    def standings(self, families: set[str]) -> dict[str, str]:
+        """Of the families that have a baseline: how near each channel is to an alarm, as text; 1 is an alarm."""
+        return {
+            family: _text({name: ratio for part, watched in self.normals[family].parts.items()
+                           for name, ratio in ratios(watched, self.courses[family].parts[part]).items()})
+            for family in sorted(families) if family in self.normals
+        }  # fmt: skip
+
     def own_state(self) -> str:
         """What belongs to the place in the log."""
-        return _text({"last": {name: list(one) for name, one in sorted(self.last.items())}})
+        last = {name: list(one) for name, one in sorted(self.last.items())}
+        return _text({"arithmetic": ARITHMETIC, "last": last})
 
     def take(self, connection: sa.Connection, limit: int = _AT_ONCE, upto: int | None = None) -> Taken | None:
         """Move on by at most `limit` events that matter; None when there is none. The database is only read."""
@@ -78,10 +102,13 @@ class Watcher:
             return None
         found = observe.read(connection, max(self.seq, self._looked), self.types, limit, upto)
         if not found:
-            self._looked = end  # nothing up to there matters: it is not read again at each look
+            if upto is None:
+                self._looked = end  # nothing up to there matters: it is not read again at each look
             return None
         told = observe.of_events(connection, found, self.site, self.last, self.sources)
-        taken = Taken(found[-1].seq)
+        taken = Taken(found[-1].seq, moved=set(self._owed))
+        taken.grown += [(one, self.normals[one]) for one in sorted(self._owed) if self.courses[one].version > 1]
+        self._owed.clear()
         for event in found:
             if event.type in CONTROL:
                 self._decided(connection, event, taken)

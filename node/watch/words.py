@@ -45,6 +45,8 @@ def short(body: Mapping[str, Any]) -> str:
     if event == "notice":
         return f"notice: {body.get('says', '')} ({where})"
     says = body.get("story", {}).get("says", body.get("channel", ""))
+    if body.get("episode", body.get("alarm")) != body.get("alarm"):
+        where = f"{where}; belongs to alarm {body['episode']}"
     verb = {"alarm.opened": "alarm", "alarm.escalated": f"alarm not acknowledged for {body.get('hours', 0):g} hours",
             "alarm.cleared": "alarm over"}.get(event, event)  # fmt: skip
     return f"{verb} {body.get('alarm', '')}: {says} ({where})"
@@ -70,6 +72,8 @@ def page(alarm: Mapping[str, Any]) -> list[str]:
         f"  channel    {alarm['channel']}",
         f"  state      {_state(alarm)}",
     ]  # fmt: skip
+    if alarm.get("episode", alarm["id"]) != alarm["id"]:
+        lines.append(f"  belongs to alarm {alarm['episode']}, which opened before: likely one cause")
     if alarm["kind"] != "drift":
         return [*lines, f"  raised     {when(alarm['opened_at'])}", "", _KINDS[str(alarm["kind"])]]
     lines += [

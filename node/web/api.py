@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal, Protocol
 from fastapi import APIRouter, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from node import logs
 from node.labels import NewLabel
 
+log = logs.get(__name__)
 MOST = 1000  # labels in one request
 Line = Annotated[
     str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]*$")
@@ -28,12 +30,13 @@ class _Body(BaseModel):
 
 
 class Label(_Body):
-    """A report's word on one finding of one study; `study`: its UID or accession number, as `by` says."""
+    """A report's word on one finding of one study; `study`: its UID or accession number, as `by` says; `value`: None
+    (null) withdraws what the source said."""
 
     study: Annotated[Line, Field(max_length=64)]
     by: Literal["accession", "study"]
     finding: Annotated[Line, Field(max_length=64)]
-    value: Annotated[bool, Field(strict=True)]
+    value: Annotated[bool, Field(strict=True)] | None
     date: date
     source: Annotated[Line, Field(max_length=64)]
 
@@ -57,8 +60,8 @@ class Review(_Body):
 class Takes(Protocol):
     """What the end points need of the store."""
 
-    def add_labels(self, labels: Sequence[Any], /) -> Sequence[Any]:
-        """Labels as `NewLabel`; one answer for each, whose `word` says what became of it. Raises GiveUp."""
+    def add_labels(self, labels: Sequence[Any], actor: str, /) -> Sequence[Any]:
+        """Labels as `NewLabel`, by whom; one answer for each, whose `word` says what became of it. Raises GiveUp."""
 
     def add_review(self, sop_uid: str, verdict: str, by: str, why: str, source: str, at: float) -> Any:
         """What came of it: `outcome`, and `reason` in words. Raises GiveUp, with a line, where `sop_uid` is none of our
@@ -70,18 +73,21 @@ def router(store: Takes, clock: Any) -> APIRouter:
     routes = APIRouter(prefix="/api")
 
     @routes.post("/labels", status_code=201)
-    def labels(body: Labels) -> dict[str, int | dict[str, int]]:
+    def labels(body: Labels, request: Request) -> dict[str, int | dict[str, int]]:
         new = [
             NewLabel(one.study, one.by, one.finding, one.value, one.date.isoformat(), one.source) for one in body.labels
         ]
-        added = store.add_labels(new)
-        return {"labels": len(added), "became": dict(Counter(one.word for one in added))}
+        source = f"rest/{request.state.caller.name}"
+        became = Counter(str(one.word) for one in store.add_labels(new, source))
+        log.info("labels taken", by=source, labels=len(new), **became)
+        return {"labels": len(new), "became": dict(became)}
 
     @routes.post("/reviews", status_code=201)
     def reviews(body: Review, request: Request) -> dict[str, str]:
         at = body.at.astimezone(UTC).timestamp() if body.at else clock()
         source = f"rest/{request.state.caller.name}"
         given = store.add_review(body.sop_uid, body.verdict, body.by, body.why, source, at)
+        log.info("review taken", by=source, verdict=body.verdict, outcome=given.outcome)
         told = {"sop_uid": body.sop_uid, "verdict": body.verdict, "at": datetime.fromtimestamp(at, UTC).isoformat()}
         return told | {"outcome": given.outcome} | ({"reason": given.reason} if given.reason else {})
 

@@ -132,6 +132,8 @@ class NodeCollector(Collector):
                      {(name,): float(up) for name, up in well.items()}, "peer")  # fmt: skip
         yield _gauge("alarms_open", "Alarms of monitoring that are not over", readings.open_alarms(),
                      "pipeline", "model", "channel", "kind", "state")  # fmt: skip
+        yield _gauge("watch_statistic_ratio", "Evidence of a channel by what an alarm takes", readings.standings(),
+                     "pipeline", "model", "channel")  # fmt: skip
         yield _gauge("spool_bytes", "Bytes of files in the spool, as rows tell", self._spool_bytes(), "kind")
 
     def _spool_bytes(self) -> Mapping[tuple[str, ...], float]:

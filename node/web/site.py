@@ -38,12 +38,12 @@ def make(
     site.include_router(api.router(store, clock))
 
     @site.exception_handler(RequestValidationError)
-    async def shape(_: Request, error: RequestValidationError) -> Response:
-        return _line(422, _first(error))
+    async def shape(request: Request, error: RequestValidationError) -> Response:
+        return _not_taken(request, _first(error))
 
     @site.exception_handler(GiveUp)
-    async def given_up(_: Request, error: GiveUp) -> Response:
-        return _line(422, error.reason)
+    async def given_up(request: Request, error: GiveUp) -> Response:
+        return _not_taken(request, error.reason)
 
     @site.exception_handler(TryAgain)
     async def away(_: Request, error: TryAgain) -> Response:
@@ -57,6 +57,11 @@ def make(
     return site
 
 
+def _not_taken(request: Request, why: str) -> Response:
+    log.warning("a request was not taken", path=request.url.path, by=f"rest/{request.state.caller.name}", reason=why)
+    return _line(422, why)
+
+
 def _line(status: int, why: str, headers: dict[str, str] | None = None) -> Response:
     given = {name.decode(): value.decode() for name, value in SAFE} | (headers or {})
     return JSONResponse({"error": why}, status_code=status, headers=given)
@@ -67,5 +72,6 @@ def _first(error: RequestValidationError) -> str:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return "the body is not JSON"
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    known = first["loc"][:-1] if first["type"] == "extra_forbidden" else first["loc"]  # the rest is the caller's word
+    place = ".".join(str(part) for part in known if part != "body")
     return f"{place or 'the body'}: {first['msg']}"

@@ -14,8 +14,9 @@ PASSED_OFTEN = (
     "receive.committed", "receive.answered", "models.made", "models.written", "models.renamed", "send.sent",
     "send.answered",
 )  # fmt: skip
-# What commands and housekeeping pass is tried in tests/crash/test_decisions.py and tests/crash/test_keep.py.
-OF_THE_NODE = tuple(point for point in faults.POINTS if not point.startswith(("review.", "keep.")))
+# Tried elsewhere: what commands pass in test_decisions.py, housekeeping in test_keep.py, what a drift makes the watch loop
+# do in test_watching.py.
+OF_THE_NODE = tuple(point for point in faults.POINTS if not point.startswith(("review.", "keep.", "watch.")))
 _WAYS = {
     "receive.commitment-stored": "commit", "receive.commitment-claimed": "commit-stay",
     "receive.commitment-heard": "commit-stay", "send.telling": "commit", "send.told": "commit",

@@ -26,7 +26,7 @@ from tests.crash.pacs import Pacs, pacs
 from tests.nodes import RunningNode, as_modality
 
 ROOT = Path(__file__).resolve().parents[2]
-LOOPS = ("receive", "close", "work", "models", "send")
+LOOPS = ("receive", "close", "work", "models", "send", "watch")
 MOST_DEATHS = 4  # of one loop under one supervisor: each death doubles its pause before the next start
 
 _CHANGES = {

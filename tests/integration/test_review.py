@@ -30,6 +30,13 @@ def _command(node: RunningNode, *words: str) -> Done:
     return overread(*words, "-c", node.path)
 
 
+def _process(node: RunningNode, *words: str, armed: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The same as a process of its own: one that can die at a fault point, and that knows the pipeline of the tests."""
+    environment = dict(os.environ) | ({faults.VARIABLE: str(armed)} if armed else {})
+    command = [sys.executable, "-m", "node.cli", *words, "-c", str(node.path)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
 def _states(node: RunningNode, study: str) -> list[tuple[str, str, list[str]]]:
     """Pipeline, state and states of deliveries of each job."""
     shown = node.study(study)
@@ -67,10 +74,7 @@ def test_review_lets_out_what_a_person_accepts_once_and_nothing_else(place: Plac
             assert _states(node, study) == [("tiny", "done", ["held"])]
         assert _stays(lambda: pacs.stored() == {})
         (armed / "review.releasing").write_text("kill")
-        command = [sys.executable, "-m", "node.cli", "review", "accept", "1.2.3", *SIGNED, "-c", str(node.path)]
-        died = subprocess.run(
-            command, env={**os.environ, faults.VARIABLE: str(armed)}, capture_output=True, timeout=120
-        )
+        died = _process(node, "review", "accept", "1.2.3", *SIGNED, armed=armed)
         assert died.returncode == -signal.SIGKILL
         assert _states(node, "1.2.3") == [("tiny", "done", ["held"])], "killed before the commit: nothing is released"
         assert not [e for e in node.queries.events() if e.type == "review.given"]
@@ -130,13 +134,13 @@ def test_a_candidate_reads_the_same_studies_sends_nothing_and_goes_live_when_a_p
         assert len(uids) == 3, "a candidate's objects are never those that go out"
         of_code = Decisions(node.queries.engine).compare("code-1.0.0", "code-2.0.0")
         assert of_code.studies == 1 and of_code.findings[0].numbers["p"].mean == pytest.approx(0.1)
-        refused = _command(node, "promote", "tiny", "7.0.0", *SIGNED)
+        refused = _process(node, "promote", "tiny", "7.0.0", *SIGNED)
         assert refused.returncode == 1 and "no such model" in refused.stderr and refused.stderr.count("\n") == 1
-        done = _command(node, "promote", "tiny", "1.1.0", *SIGNED)
+        done = _process(node, "promote", "tiny", "1.1.0", *SIGNED)
         assert "1.0.0 is retired. Both have read 1 studies" in done.stdout, done.stderr
         [told] = [e.body for e in node.queries.events("pipeline/tiny") if e.type == "model.promoted"]
         assert (told["version"], told["replaced"], told["by"]) == ("1.1.0", "1.0.0", "Dr A")
-        done = _command(node, "promote", "tiny", "code-2.0.0", *SIGNED)
+        done = _process(node, "promote", "tiny", "code-2.0.0", *SIGNED)
         assert "code-1.0.0 is retired. Both have read 1 studies" in done.stdout, done.stderr
         assert node.queries.promoted() == {"tiny": "1.1.0+code-2.0.0"}
         place.send(node, "1.2.4")

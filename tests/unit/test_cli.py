@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,7 @@ def test_status_and_show_tell_of_the_failed_job_and_retry_makes_it_due(used: Pat
     assert overread("retry", "job/1", "-c", used).stdout == "job/1: due again\n"
     again = overread("retry", "job/1", "-c", used)
     assert again.returncode == 1 and "only a failed one" in again.stderr
+    assert overread("retry", "failed", "-c", used).stdout == "nothing has failed\n"
     assert json.loads(overread("show", "1.2.3", "--json", "-c", used).stdout)["study"]["jobs"][0]["state"] == "due"
 
 
@@ -111,6 +113,17 @@ def test_a_database_that_is_not_there_is_told_and_not_made(config: Path) -> None
     run = overread("status", "-c", config)
     assert run.returncode == 2 and "does not exist yet" in run.stderr
     assert not (config.parent / "overread.db").exists()
+
+
+@pytest.mark.parametrize(("schema_of", "said"), [("0005", "`overread serve` upgrades it"), ("9999", "a newer Overread")])
+@pytest.mark.parametrize("words", [("status",), ("review", "list"), ("report", "--month", "2026-11"), ("audit", "verify")])
+def test_a_database_of_another_version_is_told_as_such(
+    used: Path, words: tuple[str, ...], schema_of: str, said: str
+) -> None:
+    with sqlite3.connect(used.parent / "overread.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = ?", (schema_of,))
+    run = overread(*words, "-c", used)
+    assert run.returncode == 2 and f"its schema is {schema_of}" in run.stderr and said in run.stderr
 
 
 def test_try_names_a_folder_without_a_study(tmp_path: Path) -> None:
@@ -139,8 +152,9 @@ def test_try_names_the_nearest_pipeline(tmp_path: Path) -> None:
     assert run.returncode == 2 and "did you mean 'ct-lung'" in run.stderr
 
 
-@pytest.mark.parametrize(("words", "code", "said"), [("--version", 0, "overread "), ("status", 2, "no such file")])
+@pytest.mark.parametrize(("words", "code", "said"), [("--version", 0, "overread "), ("serve", 2, "not a DICOM keyword")])
 def test_a_process_of_its_own_prints_and_ends_like_that(tmp_path: Path, words: str, code: int, said: str) -> None:
+    (tmp_path / "overread.toml").write_text(PEER + ROUTE.replace("Modality", "Modalitty"))
     run = subprocess.run([sys.executable, "-m", "node.cli", words], capture_output=True, text=True, cwd=tmp_path,
                          timeout=120)  # fmt: skip
     assert run.returncode == code and said in run.stdout + run.stderr

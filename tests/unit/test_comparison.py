@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from node import comparison_page
-from node.comparison import Comparison
+from node import agreement, comparison_page
+from node.comparison import Comparison, Finding
 from node.decisions import Decisions
 from node.errors import GiveUp
 from node.queries import Queries
@@ -66,6 +66,10 @@ def test_the_same_is_told_by_subgroup_and_missing_is_one(found: Comparison) -> N
     assert set(groups) == {("patient.sex", "M"), ("patient.sex", "F"), ("patient.sex", "missing")}
     woman = groups["patient.sex", "F"].findings[0].positive
     assert woman is not None and (woman.only_new, woman.n) == (1, 1)
+    assert list(comparison_page.group_lines(groups["patient.sex", "M"])) == [
+        "patient.sex = M (1): effusion: 100% the same; new - old: p +0.100",
+        "patient.sex = M (1): nodule: 0% the same; new - old: p -0.500",
+    ]
 
 
 def test_the_worst_study_comes_first(found: Comparison) -> None:
@@ -86,6 +90,13 @@ def test_text_data_and_page_say_the_same(found: Comparison) -> None:
     ):
         assert text in page
     assert "<script" not in page and "http" not in page
+
+
+def test_a_finding_with_volumes_alone_is_told_with_its_unit_and_its_number_of_studies() -> None:
+    of = agreement.difference([(10.0, 12.0), (20.0, 23.0)])
+    assert of is not None
+    row = comparison_page.cells(Finding("Left lung", None, {"volume": of}))
+    assert row[:3] == ("Left lung", "2", "") and row[7].startswith("volume (ml) +2.5 (") and len(row) == 9
 
 
 def test_the_newest_revision_that_both_have_read_counts(

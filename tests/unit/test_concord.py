@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 import sqlalchemy as sa
 
 from node import audit
 from node.audit import Event
 from node.concordance import Concordances
 from node.queries import Queries
+from node.schema import reviews
 from node.store import Store
 from node.watch.concord import of_job, of_label, of_review
 from node.watch.observation import Observation
@@ -17,11 +17,6 @@ from tests.labelled import LAG, MODEL, finish, label
 
 FAMILY = ("cxr-triage", "cxr 1.0.0 abababababab", "")
 SHOW = {"label.added": of_label, "job.done": of_job, "review.given": of_review}
-
-
-@pytest.fixture(autouse=True)
-def reviews_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "TYPES", {"review.given": "a person's verdict on a result", **audit.TYPES})
 
 
 def observed(store: Store, after: int = 0) -> list[Observation]:
@@ -46,7 +41,10 @@ def _last(store: Store) -> Event:
 
 def review(store: Store, job: int, verdict: str, study: str = "1.2.3") -> None:
     body = {"job": job, "sop_uid": "1.2", "verdict": verdict, "source": "cli", "by": "x"}
+    row = {"job_id": job, "sop_uid": "1.2", "verdict": verdict, "given_by": "x", "why": "seen", "source": "cli"}
     with store.engine.begin() as connection:
+        known = connection.execute(sa.select(sa.func.count()).select_from(reviews)).scalar_one()
+        connection.execute(reviews.insert().values(**row, at=float(known), recorded_at=store.clock()))
         audit.append(connection, store.clock(), "review.given", "user/x", f"study/{study}", body)
 
 
@@ -69,6 +67,32 @@ def test_only_the_first_label_of_a_study_and_finding_counts(store: Store, querie
     assert [sorted(key for key in one.seen if key.startswith("conc")) for one in observed(store)] == [["concordance.effusion"], ["concordance.nodule"]]
     store.add_labels([label(finding="fracture")])
     assert newest(store) == [], "no model speaks of it"
+
+
+def test_a_withdrawal_is_no_observation_and_the_next_label_does_not_count_again(
+    store: Store, queries: Queries, arrivals: Arrivals
+) -> None:
+    finish(store, queries, arrivals, "1.2.3", effusion=(0.8, True))
+    store.add_labels([label(), label(value=None, date="2026-11-02"), label(value=False, date="2026-11-03")])
+    assert [one.seen["labelled.effusion"] for one in observed(store)] == [(0.8, True)]
+    finish(store, queries, arrivals, "1.2.3", number=2, model=MODEL | {"version": "2.0.0"}, effusion=(0.4, False))
+    assert newest(store)[0].seen["labelled.effusion"] == (0.4, False), "the other model has the label that stands"
+
+
+def test_what_was_withdrawn_before_the_result_is_not_seen_with_it_and_a_later_label_is(
+    store: Store, queries: Queries, arrivals: Arrivals
+) -> None:
+    arrivals.add(1)
+    store.add_labels([label(), label(finding="nodule"), label(value=None, date="2026-11-02")])
+    store.add_labels([label(finding="nodule", value=False, date="2026-11-03")])
+    finish(store, queries, arrivals, "1.2.3", number=2, effusion=(0.8, True), nodule=(0.3, False))
+    [one] = observed(store)
+    assert one.seen["labelled.nodule"] == (0.3, False), "corrected before it was seen"
+    assert "labelled.effusion" not in one.seen
+    store.add_labels([label(date="2026-11-04")])
+    assert [one.seen["labelled.effusion"] for one in newest(store)] == [(0.8, True)]
+    store.add_labels([label(finding="nodule", date="2026-11-05")])
+    assert newest(store) == [], "seen with the result"
 
 
 def test_a_label_before_its_result_is_seen_with_the_first_result_only(
@@ -140,7 +164,7 @@ def test_concordance_counts_each_study_once_with_the_newest_result_and_the_label
 ) -> None:
     job = finish(store, queries, arrivals, "1.2.3", effusion=(0.8, True))
     finish(store, queries, arrivals, "1.2.3", number=2, effusion=(0.2, False))
-    finish(store, queries, arrivals, "1.2.4", effusion=(0.9, True), other={"patient.sex": "M"})
+    newer = finish(store, queries, arrivals, "1.2.4", effusion=(0.9, True), other={"patient.sex": "M"})
     store.add_labels([label(), label(study="1.2.4"), label(study="1.2.4", value=False, date="2026-11-05", source="panel")])
     review(store, job, "rejected")
     [one] = Concordances(store.engine).of(None, 0, clock() + 1)
@@ -149,6 +173,10 @@ def test_concordance_counts_each_study_once_with_the_newest_result_and_the_label
     assert (everything.decisions.missed.count, everything.decisions.false.count) == (1, 1)
     assert {part.group: part.studies for part in groups}[("sex", "M")] == 1
     assert one.accepted.of == 0, "the review was of an older result"
+    review(store, newer, "rejected", "1.2.4")
+    review(store, newer, "accepted", "1.2.4")
+    [one] = Concordances(store.engine).of(None, 0, clock() + 1)
+    assert (one.accepted.count, one.accepted.of) == (1, 1), "a person's last word counts"
     assert dict(one.findings[0].sources) == {"panel": 1, "ris": 1}
     assert Concordances(store.engine).of("ct-lung", 0, clock() + 1) == []
     assert Concordances(store.engine).of(None, clock() + 1, clock() + 2) == []

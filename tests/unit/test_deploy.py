@@ -91,27 +91,54 @@ def test_prometheus_takes_every_expression_of_the_dashboard(tmp_path: Path) -> N
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.parametrize(("series", "alert", "fires"), [
-    ({'overread_queue_age_seconds{queue="jobs"}': "2000x60"}, "OverreadQueueAge", True),
-    ({'overread_queue_age_seconds{queue="jobs"}': "1000x60"}, "OverreadQueueAge", False),
-    ({'overread_deliveries_finished_total{peer="pacs",outcome="failed"}': "0x30 1x30"}, "OverreadDeliveriesFail", True),
-    ({"overread_spool_free_bytes": "10x60", "overread_spool_size_bytes": "100x60",
-      "overread_spool_high_watermark_ratio": "0.85x60"}, "OverreadDiskFilling", True),
-    ({"overread_spool_free_bytes": "16x60", "overread_spool_size_bytes": "100x60",
-      "overread_spool_high_watermark_ratio": "0.85x60"}, "OverreadDiskFilling", False),
-    ({'overread_alarms_open{pipeline="p",model="m",channel="c",kind="drift",state="open"}': "1x60"}, "OverreadMonitoringAlarm", True),
-    ({'overread_audit_events_total{type="audit.broken"}': "0x30 1x30"}, "OverreadAuditLog", True),
-])  # fmt: skip
-def test_a_rule_fires_when_it_should(tmp_path: Path, series: dict[str, str], alert: str, fires: bool) -> None:
-    test = {
-        "rule_files": [str(RULES)], "evaluation_interval": "1m",
-        "tests": [{
-            "interval": "1m", "input_series": [{"series": name, "values": values} for name, values in series.items()],
-            "promql_expr_test": [{"expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)', "eval_time": "55m",
-                                  "exp_samples": [{"labels": "{}", "value": int(fires)}]}],
-        }],
-    }  # fmt: skip
-    (tmp_path / "test.yml").write_text(json.dumps(test))  # JSON is YAML
+# For each rule: series of an hour, a value a minute, with which it fires, and with which it does not.
+FAILED, SKIPPED, DONE = (f'overread_jobs_finished_total{{pipeline="p",outcome="{word}"}}' for word in ("failed", "skipped", "done"))
+AGE, EVENTS = 'overread_queue_age_seconds{queue="%s"}', 'overread_audit_events_total{type="%s"}'
+ALARM = 'overread_alarms_open{pipeline="p",model="m",channel="c",kind="drift",state="open"}'
+DISK = {"overread_spool_size_bytes": "100x60", "overread_spool_high_watermark_ratio": "0.85x60", "overread_spool_min_free_bytes": "5x60"}
+ROUTE = 'overread_route_jobs_total{route="r",pipeline="p"}'
+RULES_TRIED: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "OverreadDown": ({'up{job="overread"}': "0x60"}, {'up{job="overread"}': "1x60"}),
+    "OverreadDatabaseAway": ({"overread_up": "0x60"}, {"overread_up": "1x60"}),
+    "OverreadLoopDown": ({'overread_loop_up{loop="work"}': "0x60"}, {'overread_loop_up{loop="work"}': "1x60"}),
+    "OverreadLoopRestarts": ({'overread_loop_restarts_total{loop="work"}': "0+0.1x60"}, {'overread_loop_restarts_total{loop="work"}': "0x30 1x30"}),
+    "OverreadQueueAge": ({AGE % "jobs": "2000x60"}, {AGE % "jobs": "1000x60", AGE % "deliveries": "2000x60"}),
+    "OverreadDeliveriesWait": ({AGE % "deliveries": "4000x60"}, {AGE % "deliveries": "3000x60"}),
+    "OverreadPeerAway": ({'overread_peer_up{peer="pacs"}': "0x60"}, {'overread_peer_up{peer="pacs"}': "1x45 0x10 1x5"}),
+    "OverreadDeliveriesFail": ({'overread_deliveries_finished_total{peer="pacs",outcome="failed"}': "0x30 1x30"},
+                               {'overread_deliveries_finished_total{peer="pacs",outcome="delivered"}': "0+1x60"}),
+    "OverreadJobsFail": ({FAILED: "0x30 1x30"}, {FAILED: "3x60", DONE: "0+1x60"}),
+    "OverreadMostSkipped": ({SKIPPED: "0+3x60", DONE: "0+1x60"}, {SKIPPED: "0+1x60", DONE: "0+3x60"}),
+    "OverreadRouteSilent": ({ROUTE: "0+1x200 200x60"}, {ROUTE: "0+1x260"}),
+    "OverreadDiskFilling": ({**DISK, "overread_spool_free_bytes": "10x60"}, {**DISK, "overread_spool_free_bytes": "16x60"}),
+    "OverreadDiskFull": ({**DISK, "overread_spool_free_bytes": "4x60"}, {**DISK, "overread_spool_free_bytes": "6x60"}),
+    "OverreadFilesMissing": ({EVENTS % "spool.missing": "0x30 1x30"}, {EVENTS % "spool.missing": "1x60"}),
+    "OverreadRefusals": ({EVENTS % "association.burst": "0x50 1x10"}, {EVENTS % "association.refused": "0x50 1x10"}),
+    "OverreadWrongTokens": ({"overread_web_refusals_total": "0+2x60"}, {"overread_web_refusals_total": "0+1x60"}),
+    "OverreadAuditLog": ({EVENTS % "audit.broken": "0x30 1x30"}, {EVENTS % "audit.verified": "0x30 1x30"}),
+    "OverreadMonitoringAlarm": ({ALARM: "1x60"}, {"overread_up": "1x60"}),
+    "OverreadNearAlarm": ({'overread_watch_statistic_ratio{pipeline="p",model="m",channel="c"}': "0.2x60"},
+                          {'overread_watch_statistic_ratio{pipeline="p",model="m",channel="c"}': "0.09x60"}),
+    "OverreadSlowMetrics": ({"overread_scrape_seconds": "6x60"}, {"overread_scrape_seconds": "4x60"}),
+}  # fmt: skip
+SLOW = {"OverreadRouteSilent"}  # looks back for a week: its series are of an hour a value
+
+
+def _tried(alert: str, step: str, at: str) -> list[dict[str, Any]]:
+    expression = f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)'
+    return [{
+        "interval": step, "name": f"{alert}, {'fires' if fires else 'is silent'}",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [{"expr": expression, "eval_time": at, "exp_samples": [{"labels": "{}", "value": fires}]}],
+    } for series, fires in zip(RULES_TRIED[alert], (1, 0), strict=True)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("alerts", "step", "at"), [(set(RULES_TRIED) - SLOW, "1m", "55m"), (SLOW, "1h", "230h")])
+def test_each_rule_fires_when_it_should_and_not_else(tmp_path: Path, alerts: set[str], step: str, at: str) -> None:
+    assert set(RULES_TRIED) == set(re.findall(r"- alert: (\w+)", RULES.read_text())), "each rule is tried"
+    tests = [test for alert in sorted(alerts) for test in _tried(alert, step, at)]
+    file = {"rule_files": [str(RULES)], "evaluation_interval": step, "tests": tests}
+    (tmp_path / "test.yml").write_text(json.dumps(file))  # JSON is YAML
     run = subprocess.run([_promtool(), "test", "rules", str(tmp_path / "test.yml")], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 

@@ -22,7 +22,7 @@ MODEL = {"name": "ct-lung", "version": "1.0.0", "digest": "ab" * 32, "pipeline_v
 def live(store: Store, queries: Queries, arrivals: Arrivals, name: str = "Muster^Anna") -> None:
     """A study whose first revision was skipped, whose second made a report that one peer took and one refused."""
     arrivals.add(1, 2)
-    _close(store, queries, name, {"chest": "matches", "skull": "no series matches; the nearest: Modality is 'CT', wanted MR"})
+    _close(store, queries, name, {"chest": "matches; review: it waits", "skull": "no series matches; the nearest: Modality is 'CT', wanted MR"})
     store.skip_job(_job(store), "no series has 3 slices <or more>")
     arrivals.add(3)
     _close(store, queries, name, {"chest": "matches"})
@@ -111,7 +111,7 @@ def test_the_page_stands_alone_and_shows_what_it_is_given_as_text(store: Store, 
     parsed = _Page()
     parsed.feed(text)
     assert parsed.refers == [] and parsed.open == [] and "url(" not in text
-    for words in ("MODALITY at 127.0.0.1", "0xA900", "no series has 3 slices &lt;or more&gt;", "ab" * 32, "quiet for 5 s", "4500"):
+    for words in ("matches</span>; review: it waits", "no</span> no series matches", "MODALITY at 127.0.0.1", "0xA900", "no series has 3 slices &lt;or more&gt;", "ab" * 32, "quiet for 5 s", "4500"):
         assert words in text, words
 
 

@@ -28,14 +28,14 @@ def read(*segments: str, section: Hl7 = SECTION, head: str = MSH, end: str = "\r
     return oru.labels_of(parsed, section)
 
 
-def said(*observations: str) -> dict[str, bool]:
-    return {one.finding: one.value for one in read(OBR, *observations)}
+def said(*observations: str, obr: str = OBR, orc: str = "") -> dict[str, bool | None]:
+    return {one.finding: one.value for one in read(*filter(None, (orc, obr, *observations)))}
 
 
 def test_a_finding_asked_for_and_one_found_become_labels_of_the_accession_number() -> None:
     assert read(OBR, "OBX|1|CE|PTX^Pneumothorax^L||N^No^HL70136||||||F", "OBX|2|CWE|F^Finding||60046008^Effusion^SCT||||||F") == [
-        NewLabel("A77", "accession", "pneumothorax", False, "2026-11-02", "hl7"),
-        NewLabel("A77", "accession", "effusion", True, "2026-11-02", "hl7")]  # fmt: skip
+        NewLabel("A77", "accession", "pneumothorax", False, "2026-11-02T09:00:00", "hl7"),
+        NewLabel("A77", "accession", "effusion", True, "2026-11-02T09:00:00", "hl7")]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,43 @@ def test_a_finding_asked_for_and_one_found_become_labels_of_the_accession_number
     [
         ("OBX|1|ST|PTX||positive||||||F", {"pneumothorax": True}), ("OBX|1|CE|X^Y^Z^PTX^^L||52101004^Present^SCT||||||C", {"pneumothorax": True}),
         ("OBX|1|CE|PTX||^absent||||||F", {"pneumothorax": False}), ("OBX|1|NM|PTX||0||||||F", {"pneumothorax": False}),
-        ("OBX|1|CE|PTX||Y||||||P", {}), ("OBX|1|CE|PTX||Y||||||D", {}), ("OBX|1|TX|PTX||see text||||||F", {}),
+        ("OBX|1|CE|PTX||Y||||||P", {}), ("OBX|1|CE|PTX||Y||||||X", {}), ("OBX|1|TX|PTX||see text||||||F", {}),
         ("OBX|1|TX|F||60046008^^SCT||||||F", {}), ("OBX|1|CE|F||60046008^^OTHER||||||F", {}), ("OBX|1|CE|PTX||Y", {"pneumothorax": True}),
-        ("OBX|1|CE|PTX||\"\"||||||F", {}), ("OBX", {}), ("OBX|||||||", {}),
+        ("OBX|1|CE|PTX||||||||F", {}), ("OBX", {}), ("OBX|||||||", {}),
     ],
 )  # fmt: skip
 def test_only_final_coded_observations_of_the_table_count(observation: str, finding: dict[str, bool]) -> None:
     assert said(observation) == finding
+
+
+@pytest.mark.parametrize(
+    ("observation", "finding"),
+    [
+        ("OBX|1|CE|PTX||Y||||||D", "pneumothorax"), ("OBX|1|CE|PTX||||||||W", "pneumothorax"), ("OBX|1|CE|F||60046008^^SCT||||||W", "effusion"),
+        ("OBX|1|CE|PTX||U^Unclear||||||C", "pneumothorax"), ("OBX|1|CE|PTX||\"\"||||||F", "pneumothorax"),
+    ],
+)  # fmt: skip
+def test_what_is_deleted_or_wrong_or_corrected_to_neither_is_withdrawn(observation: str, finding: str) -> None:
+    assert said(observation) == {finding: None}
+
+
+def test_what_still_holds_goes_before_what_is_withdrawn() -> None:
+    assert said("OBX|1|CE|PTX^L||Y||||||D", "OBX|2|CE|PTX^R||N||||||F") == {"pneumothorax": False}
+    assert said("OBX|1|CE|PTX^L||Y||||||C", "OBX|2|CE|PTX^R||Y||||||W") == {"pneumothorax": True}
+
+
+@pytest.mark.parametrize(
+    ("orc", "obr"), [("ORC|CA", OBR), ("ORC|OC", OBR), ("ORC|CR", OBR), ("ORC|RE||||CA", OBR), ("", OBR[:-1] + "X")]
+)
+def test_a_cancelled_order_withdraws_what_it_speaks_of_or_all(orc: str, obr: str) -> None:
+    assert said("OBX|1|CE|PTX||Y||||||F", orc=orc, obr=obr) == {"pneumothorax": None}
+    assert said(orc=orc, obr=obr) == {"effusion": None, "pneumothorax": None}
+    assert said("OBX|1|CE|PTX||Y||||||F", orc="ORC|RE||||CM") == {"pneumothorax": True}
+
+
+def test_a_withdrawal_without_a_study_is_an_application_error() -> None:
+    with pytest.raises(Declined, match="names the study"):
+        read("ORC|CA", "OBR|1")
 
 
 def test_a_finding_on_one_side_is_there() -> None:

@@ -35,6 +35,11 @@ def test_rows_become_labels_by_study_or_accession() -> None:
         NewLabel("A1", "accession", "effusion", True, "2026-11-01", "ris"), NewLabel("1.2.3", "study", "nodule", False, "2026-11-02", "panel")]  # fmt: skip
 
 
+def test_a_row_may_withdraw_what_its_source_said() -> None:
+    found, faults = parse(HEAD + ",1.2.3,effusion,Withdrawn,2026-11-01,ris\n", "f.csv")
+    assert not faults and found == [NewLabel("1.2.3", "study", "effusion", None, "2026-11-01", "ris")]
+
+
 def test_headings_may_be_spelled_and_parted_in_other_ways() -> None:
     found, _ = parse("\ufeff"[1:] + "Study Instance UID;Finding;VALUE;Date;Source\r\n1.2.3;effusion;positive;2026-11-01;ris\r\n", "f.csv")
     assert [label.study for label in found] == ["1.2.3"]
@@ -127,7 +132,7 @@ def test_import_takes_all_of_a_good_file_and_nothing_of_a_bad_one(site: Path) ->
     assert code == 0 and "2 labels: 1 added, 1 of studies that are not here; 1 lines left out" in said
     (site / "good.csv").write_text(HEAD + good)
     told = json.loads(run(site, "label", "import", str(site / "good.csv"), "--json")[1])
-    assert told == {"rows": 2, "bad": 0, "of_no_result": [], "added": 0, "replaced": 0, "same": 1, "older": 0, "unknown": 1}
+    assert told == {"rows": 2, "bad": 0, "of_no_result": [], "added": 0, "replaced": 0, "withdrawn": 0, "same": 1, "older": 0, "unknown": 1}
     assert "1.2.3 effusion: present (ris 2026-11-01" in run(site, "label", "list")[1]
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from node import persons
 from node.concordance import Concordances
 from node.errors import GiveUp
-from node.labels import MATURITY, NewLabel, date_of, finding_of, value_of
+from node.labels import MATURITY, NewLabel, date_of, finding_of, moment_of, value_of
 from node.persons import Person
 from node.queries import Queries
 from node.schema import labels
@@ -19,11 +19,11 @@ from tests.labelled import LAG, finish, label
 STUDY = "1.2.3"
 
 
-def stored(store: Store) -> list[tuple[str, bool, str, bool]]:
+def stored(store: Store) -> list[tuple[str, bool | None, str, bool]]:
     """(finding, value, source, whether it counts), oldest first."""
     with store.engine.connect() as connection:
         rows = connection.execute(sa.select(labels).order_by(labels.c.id)).all()
-    return [(row.finding, bool(row.value), row.source, row.replaced_at is None) for row in rows]
+    return [(row.finding, None if row.value is None else bool(row.value), row.source, row.replaced_at is None) for row in rows]
 
 
 def told(queries: Queries, study: str = STUDY) -> list[dict[str, object]]:
@@ -50,6 +50,48 @@ def test_a_corrected_value_replaces_and_the_former_stays_as_history(
     assert Concordances(store.engine).current_labels() == [
         {"study_uid": STUDY, "finding": "effusion", "value": False, "source": "ris", "date": "2026-11-03",
          "added_at": store.clock(), "before": [True]}]  # fmt: skip
+
+
+def test_a_withdrawal_leaves_nothing_that_counts_and_happens_once(
+    store: Store, queries: Queries, arrivals: Arrivals
+) -> None:
+    finish(store, queries, arrivals, STUDY, effusion=(0.9, True))
+    gone = label(value=None, date="2026-11-02T10:00:00")
+    assert [one.word for one in store.add_labels([gone, label(), gone, gone, label()])] == [
+        "same", "added", "withdrawn", "same", "same"], "neither it nor the label counts twice, whoever sends them again"  # fmt: skip
+    assert stored(store) == [("effusion", True, "ris", False), ("effusion", None, "ris", True)]
+    [event] = [event for event in queries.events() if event.type == "label.withdrawn"]
+    assert (event.body["before"], event.body["finding"], event.body["source"]) == (True, "effusion", "ris")
+    assert Concordances(store.engine).of(None, 0, 4e9)[0].findings[0].parts[0].labelled == 0
+    assert Concordances(store.engine).current_labels()[0]["value"] is None
+    assert store.add_labels([label(value=False, date="2026-11-01T09:00:00")])[0].word == "older"
+    assert store.add_labels([label(value=False, date="2026-11-02T11:00:00")])[0].word == "added"
+    assert [one["first"] for one in told(queries)] == [True, False] and "before" not in told(queries)[1]
+    assert Concordances(store.engine).of(None, 0, 4e9)[0].findings[0].parts[0].labelled == 1
+
+
+def test_another_source_counts_where_one_withdrew(store: Store, queries: Queries, arrivals: Arrivals) -> None:
+    finish(store, queries, arrivals, STUDY, effusion=(0.9, True))
+    store.add_labels([label(source="panel", value=False), label(date="2026-11-03"), label(value=None, date="2026-11-04")])
+    [finding] = Concordances(store.engine).of(None, 0, 4e9)[0].findings
+    assert dict(finding.sources) == {"panel": 1} and finding.parts[0].decisions.false.count == 1
+
+
+def test_of_one_day_the_times_decide_and_a_whole_day_is_not_older(store: Store, arrivals: Arrivals) -> None:
+    arrivals.add(1)
+    moments = [(True, "2026-11-02T09:00:00"), (False, "2026-11-02T10:00:00"), (True, "2026-11-02T11:00:00"), (False, "2026-11-02T08:00:00")]
+    assert [store.add_labels([label(value=value, date=date)])[0].word for value, date in moments] == ["added", "replaced", "replaced", "older"]
+    assert store.add_labels([label(value=False, date="2026-11-02")])[0].word == "replaced"
+    assert store.add_labels([label(value=True, date="2026-11-01")])[0].word == "older"
+
+
+def test_what_was_withdrawn_does_not_mature(store: Store, queries: Queries, arrivals: Arrivals, clock: Clock) -> None:
+    finish(store, queries, arrivals, "1.2.3", effusion=(0.9, True))
+    finish(store, queries, arrivals, "1.2.4", effusion=(0.9, True))
+    store.add_labels([label(), label(study="1.2.4"), label(value=None, date="2026-11-02")])
+    clock.tick(2 * LAG)
+    store.add_labels([label(study="1.2.4", finding="other")])
+    assert mature(store) == 0
 
 
 def test_sources_stand_beside_each_other_and_only_the_first_label_is_the_first(
@@ -107,6 +149,8 @@ def test_words_and_dates_are_read_and_others_are_not() -> None:
     ]
     assert [date_of(text) for text in ("2026-02-28", "20260228101500", "2026-02-30", "28.2.2026", "2026-02-281")] == [
         "2026-02-28", "2026-02-28", None, None, None]  # fmt: skip
+    assert [moment_of(text) for text in ("20260228", "20260228101500.123+0100", "202602281015", "2026-02-28T10:15:09", "20260228996000", "x")] == [
+        "2026-02-28", "2026-02-28T10:15:00", "2026-02-28T10:15:00", "2026-02-28T10:15:09", None, None]  # fmt: skip
     assert [finding_of(text) for text in ("Pleural  Effusion", "a.b", "", "x" * 65)] == [
         "pleural effusion",
         None,

@@ -17,6 +17,7 @@ from node.store import Store
 from node.store import tallies as tallies_module
 from node.web.health import Checks
 from node.web.metrics import COUNTERS, HISTOGRAMS, NodeCollector, registry
+from tests import watching
 from tests.conftest import Arrivals, Clock
 from tests.house import House
 from tests.web import samples
@@ -90,6 +91,23 @@ def test_the_age_of_a_queue_is_that_of_its_oldest(house: House, clock: Clock) ->
     clock.tick(7)
     assert watched.one("queue_age_seconds", queue="jobs") == 0
     assert watched.one("queue_age_seconds", queue="deliveries") == 7
+
+
+def test_how_near_each_channel_is_to_an_alarm_shows(store: Store, clock: Clock) -> None:
+    watched, settings = Watched(store), watching.config()
+    traffic, loop = watching.Traffic(store, clock), watching.watching(store, settings)
+    traffic.add(list(watching.usual(400, 1)))
+    watching.run(loop)
+    assert watched.scrape().get("overread_watch_statistic_ratio", {}) == {}, "no baseline"
+    watching.accepted(store, settings)
+    traffic.add(list(watching.usual(30, 3, shift=2.0)))
+    watching.run(loop)
+    of = {"pipeline": "cxr-triage", "model": watching.FAMILY.split("|")[1]}
+    assert watched.one("watch_statistic_ratio", channel="pixels.mean", **of) >= 1
+    assert 0 <= watched.one("watch_statistic_ratio", channel="acquisition.KVP", **of) < 0.5
+    assert 0 <= watched.one("watch_statistic_ratio", channel="service.seconds", **of) < 0.5
+    clock.tick(31 * 86400)
+    assert watched.scrape().get("overread_watch_statistic_ratio", {}) == {}, "a model that ran long ago"
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

@@ -107,6 +107,9 @@ def test_what_is_live_and_is_gone_from_the_shelf_does_not_keep_another_version_f
 def test_a_stored_mode_of_a_route_that_is_gone_can_only_be_lifted(config: Path) -> None:
     store = Store(f"sqlite:///{config.parent / 'overread.db'}")
     store.set_mode("gone", "review", "watch", "stop-rule")
+    listed = _run(config, "route", "list").stdout
+    assert "gone: review (" in listed and "no longer in the configuration" in listed
     assert _run(config, "route", "mode", "gone", "live", *SIGNED).exit_code == 0
+    assert "gone" not in _run(config, "route", "list").stdout
     with pytest.raises(ConfigError, match="no such"):
         _run(config, "route", "mode", "gone", "review", *SIGNED)

@@ -101,14 +101,6 @@ def test_what_is_not_known_is_said(made: Report) -> None:
     assert "Whether a radiologist looked at a result, or acted on it, is not known here" in _words(made)
 
 
-def test_small_groups_are_not_shown(store: Store) -> None:
-    fill(store, 40)
-    rows = [row for title in ("pneumothorax", "pleural effusion") for row in _table(_compose(store), title).rows]
-    hidden = [row for row in rows if row[3] == "too few"]
-    assert hidden and all(row[2] == "< 10" for row in hidden)
-    assert all(row[2] == "< 10" or int(row[2]) >= 10 for row in rows)
-
-
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_log_that_was_changed_is_told_first(filled: Store) -> None:
     with filled.engine.begin() as connection:
@@ -121,17 +113,6 @@ def test_a_log_that_was_changed_is_told_first(filled: Store) -> None:
     broken = _compose(filled)
     assert _figure(broken, "Audit log").value == "BROKEN" and not _figure(broken, "Audit log").good
     assert "THE LOG DOES NOT HOLD: event 2" in _words(broken)
-
-
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_labels_show_how_right_the_models_were(store: Store) -> None:
-    if "labels" not in schema.metadata.tables:
-        pytest.skip("this node keeps no labels yet")
-    fill(store, 300, labels=True)
-    made = _compose(store)
-    rows = _table(made, "Results against labels").rows
-    assert len(rows) == 3 and all(int(row[1]) > 100 for row in rows)
-    assert len(_table(made, "pleural effusion (cxr-triage 1.0.0)").columns) in (4, 7)
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -174,13 +155,6 @@ def test_the_command_writes_both_and_says_what_is_wrong_with_a_month(tmp_path: P
     for month, says in (("October", "want YYYY-MM"), ("2999-01", "has not begun yet")):
         with pytest.raises(ConfigError, match=says):
             CliRunner().invoke(app, [*given, "--month", month], catch_exceptions=False)
-
-
-@pytest.mark.parametrize(("count", "total", "says"), [
-    (0, 0, "–"), (0, 20, "0.0 % (0.0 to 16.1)"), (20, 20, "100.0 % (83.9 to 100.0)"), (5, 50, "10.0 % (4.3 to 21.4)"),
-])  # fmt: skip
-def test_intervals_are_wilson_s(count: int, total: int, says: str) -> None:
-    assert document.interval(count, total) == says
 
 
 def test_durations_and_quantiles_are_as_people_read_them() -> None:

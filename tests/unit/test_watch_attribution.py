@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from node.watch import attribution, bets, calibration, power
+from node.watch import attribution, bets, calibration, embedding, power
 
 RNG = np.random.default_rng
 
@@ -112,23 +112,6 @@ def test_prevalence_is_told_from_acquisition(prevalence: float, shift: float, ve
         attribution.prevalence_or_acquisition("volume", [1.0], [1.0], [], [0.1])
 
 
-def test_expected_performance_is_what_labels_show_where_the_model_is_calibrated() -> None:
-    rng = RNG(8)
-    p, _ = _scores(rng, 40_000, 0.1)
-    y = rng.random(len(p)) < p
-    found = calibration.expected(p.tolist(), 0.3)
-    chosen = p >= 0.3
-    assert found.sensitivity == pytest.approx((chosen & y).sum() / y.sum(), abs=0.02)
-    assert found.specificity == pytest.approx((~chosen & ~y).sum() / (~y).sum(), abs=0.01)
-    assert found.predictive_value == pytest.approx(y[chosen].mean(), abs=0.02)
-    order = np.argsort(np.argsort(p))
-    auroc = (order[y].mean() - (y.sum() - 1) / 2) / (~y).sum()
-    assert found.auroc == pytest.approx(auroc, abs=0.01) and found.prevalence == pytest.approx(0.1, abs=0.01)
-    assert calibration.expected([0.1], 0.5).predictive_value is None
-    with pytest.raises(ValueError, match="no probabilities"):
-        calibration.expected([], 0.5)
-
-
 def test_observed_by_expected_has_limits_that_hold_the_truth() -> None:
     ratio, low, high = calibration.observed_to_expected([0.1] * 1000, [True] * 200 + [False] * 800)
     assert ratio == pytest.approx(2.0) and 1.7 < low < 2 < high < 2.35
@@ -148,6 +131,24 @@ def test_the_delay_is_said_before_and_is_what_happens() -> None:
         evidence = (evidence + 1) * table.table[rng.choice(bets.STEPS, streams, p=shares / shares.sum())]
         first[(first == 0) & (evidence @ table.weights >= 10_000)] = count
     assert (first > 0).all() and 0.6 < said.studies / first.mean() < 1.6
+
+
+def test_what_a_learning_bet_sees_is_simulated_and_is_what_happens() -> None:
+    rng, h = RNG(10), 3000.0
+    z = (rng.gamma(9.0, 1.0, (2000, 6)) - 9) / 3
+    normal = embedding.Normal.of(z, len(z))
+    said = {shift: power.learnt(normal, shift, h, 800) for shift in (0.1, 0.75, 1.5)}
+    assert said[0.1] == float("inf") > said[0.75] > 2 * said[1.5]
+    found, state, evidence = 0, embedding.Learnt.nothing(6, (40,)), np.zeros((40, 2))
+    way = rng.standard_normal((40, 6))
+    way *= 0.75 / np.linalg.norm(way, axis=1, keepdims=True)
+    first = np.zeros(40)
+    while (first == 0).any() and found < 800:
+        found += 1
+        state, e = embedding.bet(state, z[rng.integers(0, 2000, 40)] + way, normal)
+        evidence = (evidence + 1) * e
+        first[(first == 0) & (evidence.mean(axis=1) >= h)] = found
+    assert (first > 0).all() and 0.7 < said[0.75] / first.mean() < 1.4
 
 
 def test_a_blind_channel_says_so() -> None:

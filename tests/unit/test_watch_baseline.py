@@ -1,4 +1,4 @@
-"""What is normal: built, hashed, grown with a lag, frozen by alarms; and thresholds where days cluster."""
+"""What is normal: built, and grown; and thresholds where days cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from node.watch import baseline, bets, bootstrap, channels
-from node.watch.baseline import BATCH, LAG_DAYS, LAG_STUDIES, Baseline, Growth
+from node.watch.baseline import Baseline
 from node.watch.family import Family
 
 
@@ -20,17 +20,9 @@ def _built(studies: int = 300) -> Baseline:
     )
 
 
-def test_a_baseline_comes_back_from_json_with_the_same_digest_and_any_change_gives_another() -> None:
+def test_a_baseline_comes_back_from_json_and_has_a_value_of_each_column_for_each_study() -> None:
     built = _built()
-    again = Baseline.from_json(json.loads(json.dumps(built.to_json())))
-    assert again == built and again.digest() == built.digest()
-    data = built.to_json()
-    for change in (
-        {"version": 2},
-        {"days": [1, *data["days"][1:]]},
-        {"columns": {**data["columns"], "x": data["columns"]["x"][::-1]}},
-    ):
-        assert Baseline.from_json({**data, **change}).digest() != built.digest()
+    assert Baseline.from_json(json.loads(json.dumps(built.to_json()))) == built
     with pytest.raises(ValueError, match="'x' has 2 values for 1 studies"):
         Baseline(1, (0,), {"x": (1.0, 2.0)})
 
@@ -42,35 +34,11 @@ def test_what_a_study_lacks_is_missing_and_not_dropped() -> None:
     assert found.codes == {"(missing)": 0, "A": 1} and found.is_new("B") and not found.is_new(None)
 
 
-def test_it_grows_with_a_lag_of_studies() -> None:
-    built, growth = _built(), Growth()
-    for count in range(LAG_STUDIES + BATCH - 1):
-        built, growth = baseline.grow(built, growth, 100, {"x": 1000.0 + count, "c": "B"})
-    assert built.version == 1 and len(growth.waiting) == LAG_STUDIES + BATCH - 1
-    growth = Growth.from_json(json.loads(json.dumps(growth.to_json())))
-    built, growth = baseline.grow(built, growth, 100, {"x": 0.0, "c": "B"})
-    assert built.version == 2 and len(built.days) == 300 + BATCH and len(growth.waiting) == LAG_STUDIES
-    assert built.columns["x"][300:] == tuple(1000.0 + count for count in range(BATCH))
-
-
-def test_it_grows_with_a_lag_of_days() -> None:
-    built, growth = _built(), Growth()
-    for _ in range(BATCH):
-        built, growth = baseline.grow(built, growth, 100, {"x": 1.0, "c": "B"})
-    built, growth = baseline.grow(built, growth, 100 + LAG_DAYS - 1, {"x": 2.0, "c": "B"})
-    assert built.version == 1
-    built, growth = baseline.grow(built, growth, 100 + LAG_DAYS, {"x": 3.0, "c": "B"})
-    assert built.version == 2 and [study["x"] for _, study in growth.waiting] == [2.0, 3.0]
-
-
-def test_nothing_joins_while_an_alarm_is_open_and_what_waited_is_kept_only_after_a_false_one() -> None:
-    built, growth = _built(), baseline.freeze(Growth())
-    for _ in range(LAG_STUDIES + 2 * BATCH):
-        built, growth = baseline.grow(built, growth, 100, {"x": 1.0, "c": "B"})
-    assert built.version == 1
-    assert baseline.thaw(growth, keep=False) == Growth()
-    after, _ = baseline.grow(built, baseline.thaw(growth, keep=True), 100, {"x": 1.0, "c": "B"})
-    assert after.version == 2
+def test_what_joins_comes_last_and_of_too_many_the_oldest_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baseline, "LARGEST", 302)
+    grown = baseline.joined(_built(), [(100, {"x": 1000.0, "c": "B"}), (101, {"c": "B", "y": 1.0}), (102, {})])
+    assert grown.version == 2 and len(grown.days) == 302 and grown.days[-3:] == (100, 101, 102)
+    assert grown.columns["x"][0] == 1.0 and grown.columns["x"][-3:] == (1000.0, None, None) and "y" not in grown.columns
 
 
 def _days(correlation: float, days: int, per_day: int, seed: int) -> tuple[list[int], list[float]]:
@@ -142,7 +110,9 @@ def test_evidence_counts_less_where_days_cluster() -> None:
         of_day = np.sqrt(0.3) * rng.standard_normal((4000, 1)) + np.sqrt(0.7) * rng.standard_normal((4000, 20))
         symbols = np.array([channel.symbol(float(value), 0.5) for value in of_day[:800].ravel()]).reshape(800, 20)
         growth[name] = channel.bets.table[symbols].prod(axis=1).mean(axis=0)  # e-value of a whole day
-    near = [index for index, name in enumerate(clustered.bets.names) if name in ("location +0.25 sd", "location -0.25 sd")]
+    near = [
+        index for index, name in enumerate(clustered.bets.names) if name in ("location +0.25 sd", "location -0.25 sd")
+    ]
     assert (growth["tempered"][near] < 1.15).all() and (growth["independent"][near] > 1.4).all()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from array import array
 
 import numpy as np
 import pytest
 
-from node.watch import bets, calibration, embedding
-from node.watch.ranks import draw, rank
+from node.watch import bets, calibration, channels, embedding
+from node.watch.ranks import draw
 
 
 @pytest.mark.parametrize("tail", [False, True])
@@ -73,9 +74,10 @@ def test_ranks_are_uniform_also_where_most_values_are_the_same() -> None:
     total, runs = np.zeros(table.shape[1]), 4000
     for run in range(runs):  # a new baseline each time: the guarantee is over both
         values = rng.choice([80.0, 100.0, 120.0], 61, p=[0.1, 0.8, 0.1])
-        u = rank(tuple(sorted(values[:60])), values[60], draw(1, run))
-        assert 0 <= u < 1
-        total += table[int(u * bets.STEPS)]
+        channel = channels.Number("x", 1.0, bets.ranks(), array("d", sorted(values[:60])))
+        symbol = channel.symbol(float(values[60]), draw(1, run))
+        assert 0 <= symbol < bets.STEPS
+        total += table[symbol]
     spread = table.std(axis=0) / math.sqrt(runs)
     assert (np.abs(total / runs - 1) < 4 * spread + 0.02).all()
 
@@ -114,7 +116,7 @@ def test_bets_on_embeddings_are_fair_for_any_distribution_and_learn_a_shift() ->
     rng = np.random.default_rng(6)
     raw = rng.exponential(1.0, (3000, 12)) @ rng.standard_normal((12, 12))
     white = embedding.whitening(raw, parts=6)
-    z = white.apply(raw)
+    z, _ = white.apply(raw)
     assert z.shape == (3000, 6) and np.abs(z.mean(axis=0)).max() < 0.1 and abs(z.std() - 1) < 0.1
     normal = embedding.Normal.of(z, len(z))
     streams = 200

@@ -39,6 +39,7 @@ def test_from_the_first_study_to_a_cleared_alarm(file: Path, clock: Clock) -> No
     traffic.add(list(usual(300, 2)))
     run(watch)
     built = _overread(file, "baseline", "build", "cxr-triage").stdout
+    assert "sees a shift of 0.25 sd, of all studies, in " in built
     assert "Baseline 1" in built and "400, 23.5 a day" in built and "no labels" in built
     assert _overread(file, "baseline", "accept", "1", "--by", "Dr A", "--why", "a quiet quarter").exit_code == 0
     assert "by Dr A: a quiet quarter" in _overread(file, "baseline", "show").stdout
@@ -48,6 +49,9 @@ def test_from_the_first_study_to_a_cleared_alarm(file: Path, clock: Clock) -> No
     assert "a shift of 0.5 sd" in shown and "device.ManufacturerModelName" in shown and "alarm 1  open" in shown
     plain = json.loads(_overread(file, "watch", "--json").stdout)
     [family] = plain["families"]
+    [seen] = [one for one in family["channels"] if one["channel"] == "embedding"]
+    assert seen["sees"] == "a shift of 0.25 sd, of all studies" and 20 < seen["studies"] < 2000
+    assert seen["days"] == pytest.approx(seen["studies"] / family["per_day"])
     levels = {one["channel"]: one["level"] for one in family["channels"]}
     assert family["family"] == FAMILY and levels["pixels.mean"] == "alarm" and levels["acquisition.KVP"] == "quiet"
     key = next(str(one["id"]) for one in plain["alarms"] if one["channel"] == "pixels.mean")

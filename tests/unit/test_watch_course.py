@@ -24,13 +24,20 @@ from tests.watching import FAMILY, PER_DAY, Traffic, accepted, config, run, stud
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A baseline that grows soon: 40 newer studies, in batches of 20."""
-    for module in (baseline, course):
-        monkeypatch.setattr(module, "LAG_STUDIES", 40)
-        monkeypatch.setattr(module, "BATCH", 20)
+    monkeypatch.setattr(course, "LAG_STUDIES", 40)
+    monkeypatch.setattr(course, "BATCH", 20)
+
+
+def test_studies_join_after_a_thousand_newer_ones_or_thirty_days_and_in_batches() -> None:
+    def due(*waiting: tuple[int, int]) -> int:
+        return course.due(course.Course(waiting=waiting))
+
+    assert (due(), due((100, 1249)), due((100, 1250)), due((100, 1000), (101, 300))) == (0, 0, 250, 300)
+    assert (due((100, 249), (130, 1)), due((100, 250), (129, 1)), due((100, 250), (130, 7))) == (0, 0, 250)
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_a_baseline_grows_as_the_library_lets_it_and_a_restart_goes_on_with_it(sqlite: str, clock: Clock) -> None:
+def test_a_baseline_grows_study_by_study_and_a_restart_goes_on_with_it(sqlite: str, clock: Clock) -> None:
     store, settings = Store(sqlite, clock), config()
     traffic = Traffic(store, clock)
     traffic.add(list(usual(400, 1)))
@@ -49,18 +56,24 @@ def test_a_baseline_grows_as_the_library_lets_it_and_a_restart_goes_on_with_it(s
     with store.engine.connect() as connection:
         grown.watcher.load(connection)
         rows = connection.execute(sa.select(baselines.c.state, baselines.c.version, baselines.c.parent)).all()
-    wanted, growth = begun.baseline, baseline.Growth()
+    wanted, waiting = begun.baseline, list[tuple[int, Any]]()
     for when, one in zip(at, later, strict=True):
-        wanted, growth = baseline.grow(wanted, growth, day_of(when), normal.observed(one, begun.white))
+        waiting.append((day_of(when), normal.observed(one, begun.white)))
+        joining = max(len(waiting) - 40, sum(day <= day_of(when) - course.LAG_DAYS for day, _ in waiting))
+        if joining >= 20:
+            wanted, waiting = baseline.joined(wanted, waiting[:joining]), waiting[joining:]
     assert wanted.version > begun.baseline.version + 1
     assert grown.watcher.normals[FAMILY].baseline == wanted
-    assert sum(count for _, count in grown.watcher.courses[FAMILY].waiting) == len(growth.waiting)
+    assert sum(count for _, count in grown.watcher.courses[FAMILY].waiting) == len(waiting)
     assert {tuple(row) for row in rows} == {("accepted", 1, None), ("grown", wanted.version, key)}, "older ones leave"
     store.dispose()
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_a_baseline_does_not_grow_while_an_alarm_is_open_and_what_waited_is_dropped(sqlite: str, clock: Clock) -> None:
+@pytest.mark.parametrize(("resolution", "kept"), [("data-fixed", 0), ("false-alarm", 90)])
+def test_a_baseline_does_not_grow_while_an_alarm_is_open_and_what_waited_joins_only_after_false_ones(
+    sqlite: str, clock: Clock, resolution: str, kept: int
+) -> None:
     store, settings = Store(sqlite, clock), config()
     traffic = Traffic(store, clock)
     traffic.add(list(usual(400, 1)))
@@ -71,9 +84,10 @@ def test_a_baseline_does_not_grow_while_an_alarm_is_open_and_what_waited_is_drop
     frozen = watch.watcher.courses[FAMILY]
     assert frozen.frozen and frozen.version == 1 and sum(count for _, count in frozen.waiting) == 90
     for alarm in Queries(store.engine).alarms(open_only=True):
-        store.resolve_alarm(alarm["id"], "Dr A", "a phantom", "data-fixed")
+        store.resolve_alarm(alarm["id"], "Dr A", "a phantom", resolution)
     run(watch)
-    assert not watch.watcher.courses[FAMILY].frozen and watch.watcher.courses[FAMILY].waiting == ()
+    after = watch.watcher.courses[FAMILY]
+    assert not after.frozen and sum(count for _, count in after.waiting) == kept
     store.dispose()
 
 
@@ -86,7 +100,7 @@ def test_evidence_is_carried_over_when_a_baseline_grows() -> None:
     from node.watch import family
 
     for _ in range(50):
-        state, _ = family.step(before.parts["model"], state, before.see(study(rng, shift=1.0))["model"])
+        state, _ = family.step(before.parts["model"], state, before.see(study(rng, shift=1.0)))
     more = [(20, normal.observed(study(rng, device="new"), white)) for _ in range(40)]
     after = before.grown(baseline.joined(known, more))
     carried = normal.carried(before.parts["model"], after.parts["model"], state)
@@ -130,17 +144,16 @@ def test_features_become_channels_by_prefix_and_content() -> None:
 
 
 def test_a_subgroup_sees_only_its_own() -> None:
-    seen = kinds.seen_of(
-        {"patient.sex": "F", "output.nodule.p": 0.4},
-        (
-            "output.nodule.p",
-            "output.nodule.prevalence",
-            "output.nodule.prevalence@patient.sex=F",
-            "output.nodule.prevalence@patient.sex=M",
-        ),
+    rng = np.random.default_rng(3)
+    known, white = normal.learn(1, [row // PER_DAY for row in range(900)], [study(rng) for _ in range(900)])
+    found = normal.Normal(1, known, white, {"model": 1000.0, "service": 1000.0}, PER_DAY)
+    assert "output.nodule.positive@patient.sex=M" in found.parts["model"].names
+    seen = found.see(
+        {"patient.sex": "F", "output.nodule.p": 0.4, "output.nodule.positive": 1.0, "pixels.mean": "bright"}
     )
-    assert seen["output.nodule.prevalence@patient.sex=F"] == seen["output.nodule.prevalence"] == 0.4
-    assert "output.nodule.prevalence@patient.sex=M" not in seen
+    assert seen["output.nodule.positive@patient.sex=F"] == 1.0 and seen["output.nodule.prevalence"] == 0.4
+    assert "output.nodule.positive@patient.sex=M" not in seen and seen["pixels.mean"] is None
+    assert found.see({"pixels.mean": 1.0}) == {"pixels.mean": 1.0}
 
 
 # -- labels ------------------------------------------------------------------------------------------------------------
@@ -186,7 +199,7 @@ def test_labels_that_contradict_the_probabilities_raise_calibration_and_the_stop
     with store.engine.connect() as connection:
         again = replay(connection, "main", watch.watcher.seq, sources)
     assert again.states({FAMILY}) == watch.watcher.states({FAMILY})
-    [told] = [one for one in sights.of_family(watch.watcher.normals[FAMILY], watch.watcher.courses[FAMILY])
+    [told] = [one for one in sights.of_family(watch.watcher.normals[FAMILY], watch.watcher.courses[FAMILY], {})
               if one.channel == "labelled.nodule"]  # fmt: skip
     assert told.level == "alarm" and told.sees.startswith("odds off by") and told.days is not None
 

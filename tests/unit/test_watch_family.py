@@ -129,8 +129,8 @@ def test_a_channel_goes_from_quiet_to_watch_to_alarm_and_back_only_below_a_hundr
     assert state.levels[index] == ALARM
     levels = []
     for study in _stream(800, 7):
-        state, reading = family.step(watched, state, study)
-        levels.append((state.levels[index], reading.standing[index]))
+        state, _ = family.step(watched, state, study)
+        levels.append((state.levels[index], family.standing(watched, state)[index]))
     back = next(at for at, (level, _) in enumerate(levels) if level == QUIET)
     assert all(standing >= 50.0 for _, standing in levels[:back]) and levels[back][1] < 50.0
 
@@ -162,7 +162,7 @@ def test_an_open_alarm_does_not_hide_another_channel() -> None:
     watched = _family(threshold=5000.0)
     state, _ = family.replay(watched, watched.start(), _stream(120, 10, shift=2.0))
     state, reading = family.step(watched, state, _stream(1, 11)[0])
-    assert reading.statistic < watched.threshold <= reading.standing[watched.names.index("mean")]
+    assert reading.statistic < watched.threshold <= family.standing(watched, state)[watched.names.index("mean")]
     _, changes = family.replay(watched, state, _stream(60, 12, model="NEW"))
     assert any(one.channel == "ManufacturerModelName" and one.after == ALARM for one in changes)
 
@@ -179,14 +179,6 @@ def test_channels_that_reach_the_threshold_only_together_raise_the_alarm_of_the_
         ("KVP", ALARM, False), ("mean", WATCH, True),
     ]  # fmt: skip
     assert after.levels[:2] == (ALARM, WATCH)
-
-
-def test_running_one_channel_gives_what_stepping_gives() -> None:
-    table = channels.event(_baseline(), "empty").bets
-    e = table.table[[0, 1, 0, 0, 1]]
-    statistic, evidence = detector.run(e, table.weights)
-    again, last = detector.run(e[2:], table.weights, detector.run(e[:2], table.weights)[1])
-    assert (statistic[2:] == again).all() and (evidence == last).all() and (statistic > 0).all()
 
 
 def test_a_channel_that_sees_one_study_in_five_still_runs_the_wanted_studies_between_false_alarms() -> None:

@@ -52,3 +52,12 @@ def test_the_watch_goes_on_after_a_second_baseline_and_a_restart(store: Store, c
     assert state["state"]["baseline"] == 2 and state["state"]["units"] == 5
     [told] = screen.families(Queries(store.engine), settings)
     assert told["says"].startswith("baseline 2 of 300 studies")
+
+
+def test_each_pair_of_model_and_code_is_a_family_of_its_own() -> None:
+    ran = {"name": "m", "version": "1.0.0", "digest": "ab" * 32, "pipeline_version": "1.0.0"}
+    live = observe.family_of("cxr-triage", ran, "main")
+    candidate = observe.family_of("cxr-triage@code-1.1.0", {**ran, "pipeline_version": "1.1.0"}, "main")
+    promoted = observe.family_of("cxr-triage", {**ran, "pipeline_version": "1.1.0"}, "main")
+    assert live != candidate == promoted, "what a candidate learned counts on when it is live"
+    assert observe.key_of(live) == f"cxr-triage|m 1.0.0 {'ab' * 6} code-1.0.0|main"

@@ -40,7 +40,7 @@ def test_the_benchmark_steps_as_the_node_does() -> None:
     tie = np.array([0.0] * 30)
     for channel in watched.channels:
         if isinstance(channel, channels.Number | channels.Category | channels.Event):
-            values = white.distance(study["embedding"]) if channel.name == "distance" else study[channel.name]
+            values = white.apply(study["embedding"])[1] if channel.name == "distance" else study[channel.name]
             one_by_one = [channel.symbol(value, 0.0) for value in values.tolist()]
             assert symbols(channel, values, tie).tolist() == one_by_one, channel.name
     state = watched.start()

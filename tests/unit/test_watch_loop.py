@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
+import threading
 from typing import Any
 
 import pytest
@@ -14,9 +12,10 @@ import sqlalchemy as sa
 from node import audit
 from node.config import Config
 from node.queries import Queries
-from node.schema import alarms, baselines, watch_states
+from node.schema import baselines, watch_states
 from node.store import Store
 from node.watch import course as courses
+from node.watch import serve as loop
 from node.watch.watcher import replay
 from tests.conftest import Clock
 from tests.watching import FAMILY, PER_DAY, Traffic, accepted, config, run, usual, watching
@@ -80,6 +79,48 @@ def test_a_change_is_seen_once_and_a_replay_of_the_log_gives_the_live_state_to_t
     assert state.baseline == key and state.frozen and state.units == 180
     assert json.dumps(state.to_json(), sort_keys=True, separators=(",", ":")) == live[FAMILY]
     assert queries.verify()[1] is None
+
+
+def test_states_that_were_counted_otherwise_are_counted_anew_from_the_log(
+    store: Store, queries: Queries, traffic: Traffic
+) -> None:
+    settings = config()
+    traffic.add(list(usual(400, 1)))
+    accepted(store, settings)
+    traffic.add(list(usual(40, 3, device="C", shift=2.0)))
+    run(watching(store, settings))
+    opened = len(_events(store, "alarm.opened"))
+    left = _states(store)
+    with store.engine.begin() as connection:  # as a former version left them
+        for family, (_, text) in left.items():
+            old = json.loads(text) | ({"arithmetic": 1} if family == "*" else {"units": 7, "parts": {}})
+            connection.execute(
+                watch_states.update().where(watch_states.c.family == family).values(state=json.dumps(old))
+            )
+    traffic.add(list(usual(1, 4)))
+    run(watching(store, settings))
+    live = {family: text for family, (_, text) in _states(store).items() if family != "*"}
+    assert live == _replayed(store, settings)
+    assert len(_events(store, "alarm.opened")) == opened > 0, "what was told is not told again"
+
+
+def test_what_a_device_says_of_itself_for_the_first_time_is_told_once(
+    store: Store, queries: Queries, traffic: Traffic
+) -> None:
+    settings = config()
+    before = [{**one, "device.StationName": None} for one in usual(400, 1)]
+    traffic.add(before)
+    accepted(store, settings)
+    watch = watching(store, settings)
+    later = list(usual(6, 2))
+    news = [{"device.StationName": None}, {"device.StationName": "ROOM1"}, {"device.StationName": "ROOM2"},
+            {"device.FilterType": "1"}, {"device.FilterType": None}, {"pixels.new": 1.0}]  # fmt: skip
+    uids = traffic.add([{**one, **more} for one, more in zip(later, news, strict=True)])
+    while watch.read_on():
+        watch = watching(store, settings)
+    told = [(event.body["channel"], event.body["value"], event.body["study_uid"]) for event in _events(store, "notice")]
+    assert told == [("device.StationName", "ROOM1", uids[1]), ("device.FilterType", "1", uids[3])]
+    assert queries.alarms() == []
 
 
 def test_a_person_clears_a_false_alarm_and_a_new_baseline_clears_all(
@@ -162,37 +203,6 @@ def test_what_breaks_before_the_commit_of_an_alarm_loses_and_doubles_nothing(
     assert live == _replayed(store, settings)
 
 
-KILLED = """
-import os, signal, sys
-from node.store import Store
-from tests.watching import config, run, watching
-real = Store._open
-def dies(self, *given):
-    real(self, *given)
-    os.kill(os.getpid(), signal.SIGKILL)
-Store._open = dies
-run(watching(Store(sys.argv[1]), config()))
-"""
-
-
-def test_a_kill_in_mid_alarm_loses_and_doubles_nothing(
-    store: Store, database: str, queries: Queries, traffic: Traffic
-) -> None:
-    settings = config()
-    traffic.add(list(usual(400, 1)))
-    accepted(store, settings)
-    traffic.add(list(usual(30, 3, device="C", shift=2.0)))
-    died = subprocess.run([sys.executable, "-c", KILLED, database], capture_output=True, text=True)
-    assert died.returncode == -signal.SIGKILL, died.stderr
-    assert queries.alarms() == []
-    run(watching(store, settings))
-    with store.engine.connect() as connection:
-        channels = list(connection.execute(sa.select(alarms.c.channel)).scalars())
-    assert channels and len(channels) == len(set(channels)) == len(_events(store, "alarm.opened"))
-    live = {family: text for family, (_, text) in _states(store).items() if family != "*"}
-    assert live == _replayed(store, settings)
-
-
 def test_two_loops_at_once_cannot_both_keep_a_step(store: Store, traffic: Traffic) -> None:
     settings = config()
     first, second = watching(store, settings), watching(store, settings)
@@ -207,3 +217,22 @@ def test_two_loops_at_once_cannot_both_keep_a_step(store: Store, traffic: Traffi
         step = second._step(connection, 0, taken)
     assert not store.save_watch(step), "it begins where the log was read long ago"
     assert _states(store) == kept
+
+
+def test_a_log_that_cannot_be_read_on_does_not_keep_messages_and_limits_waiting(
+    store: Store, queries: Queries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around, stop = list[str](), threading.Event()
+
+    def breaks(_: Any) -> bool:
+        raise Broken
+
+    def looks(_: Any) -> None:
+        around.append("looked")
+        stop.set()
+
+    monkeypatch.setattr(loop.Watch, "read_on", breaks)
+    monkeypatch.setattr(loop.Watch, "look_around", looks)
+    monkeypatch.setattr(loop, "_AFTER_FAILURE", 0.0)
+    loop.serve(config(), store, queries, stop, {})
+    assert around == ["looked"]

@@ -129,6 +129,17 @@ def test_a_webhook_that_will_never_take_it_is_not_asked_for_ever(store: Store, c
     assert tell.send_due(store, watch) == 0 and hook.got == []
 
 
+def test_a_server_that_is_away_costs_one_wait_for_all_its_messages(store: Store, clock: Clock, hook: Hook) -> None:
+    watch = config(webhook=f"http://127.0.0.1:{hook.server_port}/x").watch
+    for channel in ("a", "b", "c"):
+        store.open_alarm(NewAlarm(FAMILY, channel, "drift", 1, STORY), watch.via)
+    hook.answers = [503]
+    assert tell.send_due(store, watch) == 0 and hook.answers == [] and hook.got == []
+    clock.tick(DAY)
+    assert tell.send_due(store, watch) == 3
+    assert [one["channel"] for one in hook.got] == ["a", "b", "c"] and len({one["message"] for one in hook.got}) == 3
+
+
 def test_an_alarm_comes_by_mail_with_its_story(store: Store, clock: Clock, sink: Sink) -> None:
     port = sink.server_address[1]
     watch = config(email_to=("head@clinic.example",), smtp_host="127.0.0.1", smtp_port=port).watch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -137,19 +138,26 @@ def test_what_a_person_may_not_say(store: Store, queries: Queries, clock: Clock)
         store.acknowledge_alarm(99, "Dr A", "why")
 
 
-def test_the_stop_rule_holds_the_routes_of_the_pipeline_once(store: Store, queries: Queries) -> None:
+def test_the_stop_rule_holds_the_routes_of_the_live_model_once(store: Store, queries: Queries, clock: Clock) -> None:
     settings = config(on_stop="review")
+    other = FAMILY.replace("1.0", "0.9")  # of a former model: nothing that it makes can be held
+    traffic = Traffic(store, clock)
+    traffic.add([{}])
     new = NewAlarm(FAMILY, "labelled.nodule", "drift", 5, {**STORY, "stop": True}, stop=True)
-    assert store.save_watch(Step(0, 5, "{}", happened=[new]))
-    held: list[tuple[str, ...]] = []
+    assert store.save_watch(Step(0, 5, "{}", happened=[new, replace(new, family=other)]))
     for _ in range(2):
         for alarm in queries.alarms(open_only=True):
             if alarm["stop"] == "due":
-                stop_rule.apply(settings, store, alarm, lambda *given: held.append(given))
-    [(route, mode, by, why)] = held
-    assert (route, mode, by) == ("chest", "review", "watch") and "alarm 1" in why
-    [event] = [event for event in queries.events("alarm/1") if event.type == "alarm.stopped"]
-    assert event.body["held"] == ["chest"]
+                stop_rule.apply(settings, store, queries, alarm)
+    [event] = [event for event in queries.events("route/chest") if event.type == "route.mode"]
+    assert event.body["mode"] == "review" and event.actor == "watch" and "alarm 1" in event.body["why"]
+    told = [
+        event.body["held"]
+        for key in (1, 2)
+        for event in queries.events(f"alarm/{key}")
+        if event.type == "alarm.stopped"
+    ]
+    assert told == [["chest"], []]
 
 
 def test_a_golden_set_that_does_not_hold_is_an_alarm_until_it_does(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from node.errors import ConfigError, GiveUp, TryAgain
 from node.store import Store
@@ -40,8 +41,8 @@ class Recording:
         self.calls: list[tuple[Any, ...]] = []
         self.error: Exception | None = None
 
-    def add_labels(self, labels: Sequence[Any]) -> Sequence[Any]:
-        self._record(("labels", *labels))
+    def add_labels(self, labels: Sequence[Any], actor: str) -> Sequence[Any]:
+        self._record(("labels", actor, *labels))
         return [Added("added" if label.value else "same") for label in labels]
 
     def add_review(self, sop_uid: str, verdict: str, by: str, why: str, source: str, at: float) -> Any:
@@ -92,20 +93,22 @@ def test_a_review_reaches_the_store_with_who_sent_it(port: Port) -> None:
 
 
 def test_labels_reach_the_store_as_they_were_sent(port: Port) -> None:
-    other = LABEL | {"study": "A-17", "by": "accession", "value": False}
+    other = LABEL | {"study": "A-17", "by": "accession", "value": None}
     reply = port.post("labels", {"labels": [LABEL, other]})
     assert (reply.status, reply.json) == (201, {"labels": 2, "became": {"added": 1, "same": 1}})
-    [(_, first, second)] = port.store.calls
+    [(_, actor, first, second)] = port.store.calls
+    assert actor == "rest/has-labels"
     assert (first.study, first.by, first.finding, first.value, first.date, first.source) == (
         "1.2.3", "study", "nodule", True, "2026-10-05", "ris")  # fmt: skip
-    assert (second.study, second.by, second.value) == ("A-17", "accession", False)
+    assert (second.study, second.by, second.value) == ("A-17", "accession", None), "null withdraws"
 
 
 @pytest.mark.parametrize(("what", "body", "says"), [
     ("reviews", REVIEW | {"verdict": "maybe"}, "verdict: Input should be 'accepted', 'rejected' or 'changed'"),
     ("reviews", REVIEW | {"sop_uid": "1.2.x"}, "sop_uid: String should match pattern"),
     ("reviews", REVIEW | {"at": "2026-10-05T12:00:00"}, "at: Input should have timezone info"),
-    ("reviews", REVIEW | {"more": 1}, "more: Extra inputs are not permitted"),
+    ("reviews", REVIEW | {"SECRET^NAME": 1}, "the body: Extra inputs are not permitted"),
+    ("labels", {"labels": [LABEL | {"SECRET^NAME": 1}]}, "labels.0: Extra inputs are not permitted"),
     ("reviews", {"sop_uid": "1.2"}, "verdict: Field required"),
     ("labels", {"labels": []}, "labels: Tuple should have at least 1 item"),
     ("labels", {"labels": [LABEL, LABEL | {"value": "yes"}]}, "labels.1.value: Input should be a valid boolean"),
@@ -115,9 +118,12 @@ def test_labels_reach_the_store_as_they_were_sent(port: Port) -> None:
 def test_a_body_of_the_wrong_shape_is_answered_422_in_one_line_without_what_it_holds(
     port: Port, what: str, body: Any, says: str
 ) -> None:
-    reply = port.post(what, body)
+    with capture_logs() as lines:
+        reply = port.post(what, body)
     assert reply.status == 422 and reply.json["error"].startswith(says), reply.body
     assert b"SECRET" not in reply.body and "\n" not in reply.json["error"] and not port.store.calls
+    assert [(one["event"], one["by"]) for one in lines] == [("a request was not taken", f"rest/has-{what}")]
+    assert "SECRET" not in str(lines)
 
 
 def test_what_is_no_json_is_answered_422(port: Port) -> None:

@@ -56,7 +56,7 @@ def statistics(
             count = min(count, changed_from - done)
         chunk = make(rng, done, count, changed_from is not None and done >= changed_from)
         if white is not None:
-            chunk["distance"], chunk["embedding"] = white.distance(chunk["embedding"]), white.apply(chunk["embedding"])
+            chunk["embedding"], chunk["distance"] = white.apply(chunk["embedding"])
         tie = rng.random((count, streams))
         e = np.ones((count, streams, len(family.channels), widest))
         gain = np.ones((count, streams, len(family.channels), 1))

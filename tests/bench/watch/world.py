@@ -154,8 +154,8 @@ def accepted(rng: np.random.Generator, size: int, habit: Habit) -> tuple[baselin
     columns: dict[str, Any] = {name: values.tolist() for name, values in rows.items()}
     for name in ("scanner", "protocol"):
         columns[name] = [str(value) for value in columns[name]]
-    columns["embedding"] = white.apply(rows["embedding"]).tolist()
-    columns["distance"] = white.distance(rows["embedding"]).tolist()
+    z, distance = white.apply(rows["embedding"])
+    columns |= {"embedding": z.tolist(), "distance": distance.tolist()}
     days = tuple(row // PER_DAY for row in range(size))
     return baseline.Baseline(1, days, {name: tuple(values) for name, values in columns.items()}), white
 
