@@ -79,6 +79,14 @@ def test_most_phantoms_are_usual_and_noise_is_not(model: LoadedClassifier, readi
     assert model.classify(noise).out_of_distribution
 
 
+def test_scores_become_probabilities_by_the_calibration_of_the_card(model: LoadedClassifier, readings: list[Reading]) -> None:
+    calibration = model.card.calibration
+    for reading in readings[:5]:
+        for name, score in reading.score.items():
+            logit = score / calibration["temperature"][name] + calibration["offset"][name]
+            assert abs(1 / (1 + np.exp(-logit)) - reading.probability[name]) < 1e-3
+
+
 def test_uncertainty_is_of_the_size_that_entropy_can_have(readings: list[Reading]) -> None:
     for reading in readings[:20]:
         for name, p in reading.probability.items():

@@ -13,8 +13,11 @@ from node.errors import ConfigError
 from node.proof.heads import FILE, PUBLIC, open_signer, read_heads, read_keys
 from node.proof.merkle import Tree, nodes_of
 from node.queries import Queries
+from node.report.compose import compose
+from node.report.month import period
 from node.retention import DAY
 from node.store import Store
+from node.store import heads as store_heads
 from node.witness import Witness
 from tests.conftest import Clock
 
@@ -161,10 +164,29 @@ def test_events_over_their_retention_go_in_whole_heads_and_the_rest_still_holds(
     clock.tick(61 * DAY)
     witness.look()
     assert _prove(config, queries) == (5, None) and queries.events()[0].seq == 22
+    with store.engine.connect() as connection:
+        report = compose(connection, period("2027-02", clock()), "OVERREAD", clock())
+    assert [one.value for one in report.figures if one.title == "Audit log"] == ["holds"], "what is purged is not missing"
     with pytest.raises(sa.exc.DBAPIError, match="append-only"), store.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM events WHERE seq = 22")
     with pytest.raises(sa.exc.DBAPIError, match="append-only"), store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE heads SET purged_at = NULL WHERE size = 10")
+
+
+def test_a_long_log_is_purged_some_events_at_a_time(
+    store: Store, queries: Queries, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_heads, "_AT_ONCE", 25)
+    witness = Witness(_config(tmp_path), store)
+    for count in (10, 10, 10, 40, 10):
+        _note(store, count)
+        witness.look()
+    sizes = [head.size for head in queries.heads()]
+    assert sizes == [10, 21, 32, 73, 84]
+    clock.tick(3000 * DAY)
+    gone = [store.purge_log(clock() - 200 * DAY) for _ in range(5)]
+    assert gone == [21, 11, 41, 11, 0], "as many as 25, or those under one head"
+    assert _prove(_config(tmp_path), queries)[1] is None
 
 
 def test_a_young_log_that_was_purged_by_hand_does_not_hold(store: Store, queries: Queries, clock: Clock, tmp_path: Path) -> None:
