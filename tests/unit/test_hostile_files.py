@@ -255,7 +255,7 @@ def test_files_that_name_another_study_than_they_came_under_are_not_run(tmp_path
     uid = str(pydicom.dcmread(path).StudyInstanceUID)
     for asked, reason in ((uid, "seen by the pipeline"), ("1.2.3", "do not name the study under which they came")):
         request = Request(asked, 1, "none", 0.0, {str(path): "0" * 64}, tmp_path)
-        outcome = answer(TakesNothing(), request, Ready())  # type: ignore[arg-type]
+        outcome = answer(TakesNothing(), request, Ready(), {})  # type: ignore[arg-type]
         assert outcome.word == "skipped" and reason in outcome.reason
 
 
