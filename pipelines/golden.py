@@ -1,5 +1,5 @@
 """The golden set: what a pipeline makes of its own example, held against what it made of it before; and what it makes
-of the example's twins, held against that.
+of the example's twins, held against that. `pipelines.golden_run` runs it.
 
 The example never changes, so whatever moved beyond the tolerance was changed: weights under an unchanged name, a step
 before or after the network, a library, a device or its driver. A twin shows what is wrong with a way of writing images
@@ -11,21 +11,10 @@ from __future__ import annotations
 import json
 import math
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
-from pathlib import Path
-
-import numpy as np
-
-from pipelines import twins
-from pipelines.base import Pipeline, Unsuitable, execute, maker_of
-from pipelines.study import Series
-from pipelines.twins import Twin
+from dataclasses import dataclass
 
 Features = Mapping[str, float | str | None]
-_OF_RESULTS = r"output\.|embedding|completeness\.(cut-off|inverted)"
 
 # Pattern of a feature's name -> (by how much it may move, by which share of what it was): within the larger of the two.
 # As much as float32 may differ between processors and library versions, with room to spare; the first that fits counts.
@@ -79,21 +68,6 @@ class Moved:
                 f"{self.allowed:.4g} are allowed")  # fmt: skip
 
 
-def run(
-    pipeline: Pipeline, software: Mapping[str, str], created: datetime, variant: str | None = None
-) -> Measured:  # fmt: skip
-    """Run a pipeline on its example and look at the twins. `software`: versions by name, that of Overread among them.
-    Raises what `execute` raises."""
-    study = pipeline.example()
-    series = pipeline.select(study)
-    executed = execute(pipeline, study, series, maker_of(pipeline, software["overread"], created))
-    objects = ", ".join(f"{one.name} {len(one.kept)}" for one in executed.made)
-    return Measured(
-        variant or pipeline.name, pipeline.name, pipeline.version, dict(pipeline.model), study.digest, dict(software),
-        {**executed.features, "objects": objects or "none"}, differences(pipeline, series, executed.features),
-    )  # fmt: skip
-
-
 def compare(before: Measured, now: Measured) -> tuple[Moved, ...]:
     """What moved beyond the tolerance, the model's digest first, and what is wrong with twins now. Raises ValueError
     for runs of different studies."""
@@ -102,34 +76,11 @@ def compare(before: Measured, now: Measured) -> tuple[Moved, ...]:
     moved = []
     if before.model["digest"] != now.model["digest"]:
         moved.append(Moved("model.digest", before.model["digest"], now.model["digest"]))
-    return (*moved, *_features(before.features, now.features), *now.twins)
+    return (*moved, *differences(before.features, now.features), *now.twins)
 
 
-def differences(pipeline: Pipeline, series: Series, features: Features) -> tuple[Moved, ...]:
-    """What is wrong with the twins of a series of the example. `features`: what the pipeline makes of that."""
-    with tempfile.TemporaryDirectory(prefix="overread-twins-") as folder:
-        found = twins.of(series, pipeline.accepts.geometry, Path(folder))
-        return tuple(one for twin in found for one in _differences(pipeline, twin, features))
-
-
-def _differences(pipeline: Pipeline, twin: Twin, features: Features) -> Iterator[Moved]:
-    """Where a twin is read otherwise than the example, or else where the pipeline makes something else of it; of the
-    features those that do not depend on the order of images."""
-    name, placed = f"twin {twin.name}", pipeline.accepts.geometry
-    try:
-        before, now = (twins.read(one, placed) for one in (twin.of, twin.study.series[0]))
-        same = [np.array_equal(one, other) for one, other in zip(before, now, strict=False)]
-        if len(before) != len(now) or not all(same):
-            yield Moved(name, "read as the example", f"other in {same.count(False)} of {len(now)} images")
-        elif twin.runs:
-            run = pipeline.run(twin.study, pipeline.select(twin.study))
-            kept = {key: value for key, value in features.items() if re.match(_OF_RESULTS, key)}
-            yield from (replace(one, name=f"{name}, {one.name}") for one in _features(kept, run.features))
-    except Unsuitable as error:
-        yield Moved(name, "taken", f"refused: {error.reason}")
-
-
-def _features(before: Features, now: Features) -> Iterator[Moved]:
+def differences(before: Features, now: Features) -> Iterator[Moved]:
+    """The features that moved beyond their tolerance."""
     for name, was in sorted(before.items()):  # what is new since says nothing: a later version may know more
         is_ = now.get(name)
         absolute, relative = next(two for pattern, *two in TOLERANCES if re.fullmatch(pattern, name))

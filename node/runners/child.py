@@ -28,7 +28,7 @@ from node.runners.record import made_with, software
 from node.spool import Spool
 from node.spreading import spread_over_processes
 from node.store.nouns import JobResult, NewOutput, OutputFile
-from pipelines import golden, headers
+from pipelines import golden_run, headers
 from pipelines.base import InvalidOutput, Made, Pipeline, Released, Unsuitable, decline, execute, maker_of
 from pipelines.features import Features
 from pipelines.golden import Measured
@@ -206,7 +206,7 @@ def _warm(name: str, config: Config) -> tuple[Pipeline, Measured]:
 
 
 def _golden(name: str, pipeline: Pipeline, config: Config) -> Measured:
-    return golden.run(pipeline, software(config.work.device), datetime.now(UTC), variant=name)
+    return golden_run.run(pipeline, software(config.work.device), datetime.now(UTC), variant=name)
 
 
 def _write(released: Released, study_uid: str, spool: Spool) -> OutputFile:

@@ -22,7 +22,7 @@ from node.cli import app
 from node.config import Config
 from node.queries import open_queries
 from node.runners import child, local
-from pipelines import golden, pixels, registry
+from pipelines import golden_run, pixels, registry
 from pipelines.base import Pipeline
 from pipelines.cxr_triage import CxrTriage
 from pipelines.golden import Measured, compare
@@ -35,7 +35,7 @@ CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 def without_twins() -> Iterator[None]:
     """They take time, and test_twins.py has them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(golden, "differences", lambda *_given: ())
+        patch.setattr(golden_run, "twins_apart", lambda *_given: ())
         yield
 
 
@@ -46,7 +46,7 @@ def pipeline() -> Pipeline:
 
 def measured(pipeline: Pipeline) -> Measured:
     pipeline._looks.clear()  # type: ignore[attr-defined]
-    return golden.run(pipeline, SOFTWARE, CREATED)
+    return golden_run.run(pipeline, SOFTWARE, CREATED)
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +103,12 @@ def test_broken_preprocessing_is_found(pipeline: Pipeline, record: Measured, mon
 
 def test_a_lung_model_with_swapped_sides_is_found() -> None:
     pipeline = registry.load("ct-lung", device="cpu")
-    record = golden.run(pipeline, SOFTWARE, CREATED)
+    record = golden_run.run(pipeline, SOFTWARE, CREATED)
     net = pipeline._model._net  # type: ignore[attr-defined]
     with torch.no_grad():
         for part in (net.detail_net.last.conv.weight, net.detail_net.last.conv.bias):
             part[[1, 2]] = part[[2, 1]]
-    found = {one.name for one in compare(record, golden.run(pipeline, SOFTWARE, CREATED))}
+    found = {one.name for one in compare(record, golden_run.run(pipeline, SOFTWARE, CREATED))}
     assert {"output.Left lung.volume", "output.Right lung.volume"} <= found
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from pipelines import apart, golden, pixels, registry, twins
+from pipelines import apart, golden, golden_run, pixels, registry, twins
 from pipelines.base import Pipeline
 from pipelines.examples import ct_study, radiograph
 from pipelines.golden import Features
@@ -56,11 +56,11 @@ def chest(held: Callable[[str], Held]) -> Iterator[Held]:
 
 def found(held: Held) -> set[str]:
     """The names of the twins in which something is wrong."""
-    return {one.name.split(",")[0] for one in golden.differences(*held)}
+    return {one.name.split(",")[0] for one in golden_run.twins_apart(*held)}
 
 
 def test_nothing_is_wrong_with_the_twins_of_both_examples(lung: Held, chest: Held) -> None:
-    assert golden.differences(*lung) == golden.differences(*chest) == ()
+    assert golden_run.twins_apart(*lung) == golden_run.twins_apart(*chest) == ()
 
 
 def test_twins_are_other_files_with_the_same_patient_and_images(lung: Held, chest: Held, tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_twins_are_other_files_with_the_same_patient_and_images(lung: Held, ches
 def test_a_run_of_the_golden_set_looks_at_them(chest: Held, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = (golden.Moved("twin in MONOCHROME1", "taken", "refused: x"),)
     asked = []
-    monkeypatch.setattr(golden, "differences", lambda *given: asked.append(given) or wrong)
-    run = golden.run(chest[0], {"overread": "0.1.0"}, datetime(2026, 1, 2, tzinfo=UTC))
+    monkeypatch.setattr(golden_run, "twins_apart", lambda *given: asked.append(given) or wrong)
+    run = golden_run.run(chest[0], {"overread": "0.1.0"}, datetime(2026, 1, 2, tzinfo=UTC))
     assert run.twins == wrong and golden.compare(replace(run, twins=()), run) == wrong
     [(pipeline, series, features)] = asked
     assert (pipeline, series.digest) == (chest[0], chest[1].digest) and features.items() <= run.features.items()
@@ -109,7 +109,7 @@ def test_a_decoder_that_is_wrong_or_gone_is_found(chest: Held, lung: Held, monke
         raise apart.DecoderFailed("it ended its decoder (exit code -11)")
 
     monkeypatch.setattr(apart.decoder, "frames", gone)
-    wrong = golden.differences(*chest)
+    wrong = golden_run.twins_apart(*chest)
     assert {one.name for one in wrong} == COMPRESSED - {"twin in RLE Lossless"}
     assert all("refused: " in one.words() and "exit code -11" in one.words() for one in wrong)
 
@@ -133,7 +133,7 @@ def test_an_orientation_that_is_taken_for_granted_is_found(lung: Held, monkeypat
 
 def test_a_result_that_is_not_turned_back_is_found_by_the_run(lung: Held, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(View, "undo", lambda _self, array: array)
-    wrong = golden.differences(*lung)
+    wrong = golden_run.twins_apart(*lung)
     assert wrong and all(one.name.startswith("twin turned and numbered the other way, output.") for one in wrong)
 
 
