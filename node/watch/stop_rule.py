@@ -18,17 +18,14 @@ log = logs.get(__name__)
 def apply(config: Config, store: Store, queries: Queries, alarm: Mapping[str, Any]) -> None:
     """What the site's policy (`on-stop`) says, once for each alarm. A model that is not the live one concerns no route:
     what a candidate makes is never sent, and a former model makes nothing."""
-    family = str(alarm["family"])
-    pipeline = registry.split(family.partition("|")[0].removeprefix("pipeline/"))[0]
-    with queries.engine.connect().execution_options(reading=True) as connection:
-        model = observe.last_model(connection, pipeline)
-    if model is None:
-        live = True
-    elif "|" in family:
-        live = observe.key_of(observe.family_of(pipeline, model, config.watch.site)) == family
-    else:  # of a golden set's run; its weights may be others than those of that name and version were
-        ran = alarm["story"].get("facts", {}).get("model", model)
-        live = all(ran.get(name) == model.get(name) for name in ("name", "version"))
+    name = str(alarm["family"])
+    if "|" in name:
+        pipeline = name.partition("|")[0]
+        with queries.engine.connect().execution_options(reading=True) as connection:
+            model = observe.last_model(connection, pipeline)
+        live = model is None or observe.key_of(observe.family_of(pipeline, model, config.watch.site)) == name
+    else:
+        pipeline, live = _of_golden(queries, name.removeprefix("pipeline/"))
     why = f"alarm {alarm['id']}: {alarm['story']['says']}"
     routes, held = _hold(config, store, pipeline if live else "", why)
     faults.point("watch.held")
@@ -40,12 +37,17 @@ def of_golden(config: Config, store: Store, queries: Queries) -> Callable[[str, 
     """The stop-rule of the golden set: (pipeline or variant, why). By the same policy, for the live version only."""
 
     def act(name: str, why: str) -> None:
-        pipeline = registry.split(name)[0]
-        live = variants.live(pipeline, queries.promoted()) == name
+        pipeline, live = _of_golden(queries, name)
         routes, held = _hold(config, store, pipeline if live else "", why)
         log.error("the stop-rule applies", pipeline=name, policy=config.watch.on_stop, routes=routes, held=held)
 
     return act
+
+
+def _of_golden(queries: Queries, name: str) -> tuple[str, bool]:
+    """The pipeline of what a golden set ran, a pipeline or variant, and whether that is the live version."""
+    pipeline = registry.split(name)[0]
+    return pipeline, variants.live(pipeline, queries.promoted()) == name
 
 
 def _hold(config: Config, store: Store, pipeline: str, why: str) -> tuple[list[str], list[str]]:

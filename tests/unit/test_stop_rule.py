@@ -8,7 +8,7 @@ from node.config import Config
 from node.modes import MODES, Mode
 from node.queries import Queries
 from node.sections import Route, Watch
-from node.store import Store
+from node.store import NewAlarm, Store
 from node.watch import stop_rule
 
 ROUTES = (
@@ -45,6 +45,16 @@ def test_what_a_candidate_or_a_retired_version_makes_of_the_golden_set_holds_not
     assert told(queries) == []
     act("cxr-triage@1.1.0", "golden set: 1 numbers moved")
     assert {route for route, _ in told(queries)} == {"route/chest", "route/research"}
+
+
+def test_an_alarm_of_a_golden_set_holds_the_routes_of_the_live_version_alone(store: Store, queries: Queries) -> None:
+    for name in ("cxr-triage@code-2.0.0", "cxr-triage@1.1.0", "cxr-triage"):  # candidates may share model or code
+        assert store.open_alarm(NewAlarm(f"pipeline/{name}", "golden", "golden", 1, {"says": "no"}, stop=True), ())
+    for alarm in sorted(queries.alarms(open_only=True), key=lambda one: int(one["id"])):
+        before = told(queries)
+        stop_rule.apply(settings("review"), store, queries, alarm)
+        assert (told(queries) != before) == (alarm["family"] == "pipeline/cxr-triage")
+    assert told(queries) == [("route/chest", "review"), ("route/research", "review")]
 
 
 @pytest.mark.parametrize("policy", ["mark", "nothing"])
